@@ -10,5 +10,6 @@ pub mod name;
 pub mod precertificate;
 pub mod profile;
 pub mod sct;
+pub mod signature;
 pub mod template;
 mod text;
