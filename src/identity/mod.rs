@@ -1,1 +1,3 @@
-//! To be written.
+//! Who is asking: an OpenID Connect token in, a proved principal out.
+
+pub mod template;
