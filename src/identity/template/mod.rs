@@ -24,12 +24,12 @@ mod render;
 
 use std::borrow::Cow;
 
-pub use parse::TemplateError;
+pub(super) use parse::TemplateError;
 pub use render::RenderError;
 
 /// A template that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Source);
+pub(super) struct Template(Source);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
@@ -72,7 +72,7 @@ impl Template {
     ///
     /// # Errors
     /// What is wrong or not supported, and where.
-    pub fn parse(text: &str) -> Result<Option<Self>, TemplateError> {
+    pub(super) fn parse(text: &str) -> Result<Option<Self>, TemplateError> {
         if text.len() > MAX_TEMPLATE {
             return Err(TemplateError {
                 at: 1,
@@ -95,7 +95,7 @@ impl Template {
     /// # Errors
     /// A value that must exist and does not, or a comparison that has no meaning. The error names
     /// values but never shows them.
-    pub fn render<'v>(&self, values: Values<'_, 'v>) -> Result<String, RenderError> {
+    pub(super) fn render<'v>(&self, values: Values<'_, 'v>) -> Result<String, RenderError> {
         match &self.0 {
             Source::Lookup(name) => match values(name) {
                 Some(value) => Ok(value.into_owned()),
@@ -111,7 +111,7 @@ impl Template {
 }
 
 /// Where a template finds its values: a name's value, if there is one.
-pub type Values<'f, 'v> = &'f dyn Fn(&str) -> Option<Cow<'v, str>>;
+pub(super) type Values<'f, 'v> = &'f dyn Fn(&str) -> Option<Cow<'v, str>>;
 
 /// Longer than any sane template, and short enough that a parse costs nothing.
 const MAX_TEMPLATE: usize = 4096;

@@ -6,11 +6,11 @@ use super::{Expression, Function, Node};
 /// What is wrong with a template, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("template, byte {at}: {reason}")]
-pub struct TemplateError {
+pub(in crate::identity) struct TemplateError {
     /// The offending byte, counted from one.
-    pub at: usize,
+    pub(super) at: usize,
     /// What is wrong there.
-    pub reason: String,
+    pub(super) reason: String,
 }
 
 impl TemplateError {

@@ -1,0 +1,112 @@
+//! From an issuer's URL to its keys: OpenID Connect Discovery, then the key set it points to.
+
+use super::header::algorithm;
+use super::json::{Limits, Object, Value};
+use super::jwks::KeySet;
+use super::outbound::{Outbound, ProviderError, Reach};
+use jsonwebtoken::Algorithm;
+use reqwest::Url;
+use std::time::Duration;
+
+/// How one row of the configuration reaches the issuers it stands for.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) outbound: Outbound,
+    /// The only host that may serve the keys; any host when there is none.
+    pub(super) keys_host: Option<String>,
+}
+
+/// A fresh key set, and how long its publisher says it may be kept.
+pub(super) struct Fetched {
+    pub(super) keys: KeySet,
+    pub(super) max_age: Option<Duration>,
+}
+
+impl Source {
+    /// Asks `issuer` for its keys.
+    pub(super) async fn fetch(&self, issuer: &str) -> Result<Fetched, ProviderError> {
+        let asking = self.fetch_patiently(issuer);
+        tokio::time::timeout(self.outbound.patience().total, asking)
+            .await
+            .unwrap_or(Err(ProviderError::Slow))
+    }
+
+    async fn fetch_patiently(&self, issuer: &str) -> Result<Fetched, ProviderError> {
+        // OpenID Connect Discovery 1.0, section 4: "If the Issuer value contains a path component,
+        // any terminating / MUST be removed before appending /.well-known/openid-configuration."
+        let base = issuer.strip_suffix('/').unwrap_or(issuer);
+        let url = Url::parse(&format!("{base}/.well-known/openid-configuration"))
+            .map_err(|_| ProviderError::Discovery("has no address"))?;
+        let answer = self.outbound.fetch(url).await?;
+        let document = Document::read(&answer.body, issuer)?;
+        let answer = self.outbound.fetch(self.keys_url(&document)?).await?;
+        Ok(Fetched {
+            keys: KeySet::parse(&answer.body, document.algorithms)?,
+            max_age: answer.max_age,
+        })
+    }
+
+    /// The address of the key set. It comes from a document that the issuer's own host served under
+    /// TLS, without a redirect, so the issuer chose it and any public host is as good as its own:
+    /// many issuers keep their keys elsewhere. `keys_host` narrows that to one.
+    fn keys_url(&self, document: &Document) -> Result<Url, ProviderError> {
+        let refused = ProviderError::Discovery("names a key set at an address that is not allowed");
+        let url = Url::parse(&document.keys_url)
+            .map_err(|_| ProviderError::Discovery("names a key set without an address"))?;
+        let host = self.keys_host.as_deref();
+        let right_host = host.is_none_or(|host| url.host_str() == Some(host));
+        if !right_host || !self.outbound.reach().admits_url(&url) {
+            return Err(refused);
+        }
+        // Even in development only an issuer that itself speaks plain HTTP may keep its keys so.
+        if url.scheme() == "http" && self.outbound.reach() != Reach::Loopback {
+            return Err(refused);
+        }
+        Ok(url)
+    }
+}
+
+/// What is read of a discovery document.
+struct Document {
+    keys_url: String,
+    algorithms: Vec<Algorithm>,
+}
+
+impl Document {
+    fn read(text: &[u8], issuer: &str) -> Result<Self, ProviderError> {
+        let object = Object::parse(text, &LIMITS)
+            .map_err(|_| ProviderError::Discovery("is not the JSON it has to be"))?;
+        // Section 4.3: the value "MUST exactly match the value of the iss Claim".
+        if !matches!(object.member("issuer"), Some(Value::Text(named)) if named == issuer) {
+            return Err(ProviderError::Discovery("is about another issuer"));
+        }
+        let Some(Value::Text(keys_url)) = object.member("jwks_uri") else {
+            return Err(ProviderError::Discovery("names no key set"));
+        };
+        let algorithms = match object.member("id_token_signing_alg_values_supported") {
+            None => vec![Algorithm::RS256],
+            Some(Value::Array(names)) if names.is_empty() => vec![Algorithm::RS256],
+            Some(Value::Array(names)) => {
+                let mut algorithms = Vec::new();
+                for name in names {
+                    if let Value::Text(name) = name {
+                        algorithms.extend(algorithm(name));
+                    }
+                }
+                algorithms
+            }
+            Some(_) => return Err(ProviderError::Discovery("has no list of algorithms")),
+        };
+        Ok(Self {
+            keys_url: keys_url.clone(),
+            algorithms,
+        })
+    }
+}
+
+const LIMITS: Limits = Limits {
+    depth: 8,
+    members: 512,
+    items: 1024,
+    text: 8192,
+};

@@ -1,0 +1,205 @@
+//! One issuer's keys, kept while they are good.
+//!
+//! ```text
+//! fetched ──────────────── renewing ──────────── stale ───────────────────────── gone
+//!    keys are fresh            a request starts a     asked again before use; the    24 hours
+//!    nothing is asked          refresh, none waits    old keys serve if that fails
+//! ```
+//!
+//! A token that no kept key verifies also starts a refresh, because the issuer may have rotated;
+//! but an issuer is asked at most once in ten seconds, whatever is thrown at us, and by one request
+//! for all that wait. Every issuer has its own: a slow or dead one holds up nobody else, and a key
+//! name means nothing outside of its issuer.
+
+use super::discovery::Source;
+use super::jwks::{KeySet, SignatureError};
+use super::outbound::ProviderError;
+use super::unverified::{SignedPayload, UnverifiedToken};
+use arc_swap::ArcSwapOption;
+use std::sync::{Arc, Mutex, PoisonError};
+use time::{Duration, OffsetDateTime};
+use tokio::sync::watch;
+
+/// The keys of one issuer.
+#[derive(Debug)]
+pub(super) struct Keys {
+    issuer: Box<str>,
+    source: Arc<Source>,
+    held: ArcSwapOption<Held>,
+    refresh: Mutex<Refresh>,
+}
+
+/// Why a token could not be verified.
+#[derive(Debug)]
+pub(super) enum VerifyError {
+    /// The token's fault.
+    Signature(SignatureError),
+    /// The provider's.
+    Provider(ProviderError),
+}
+
+#[derive(Debug)]
+struct Held {
+    keys: KeySet,
+    renew_from: OffsetDateTime,
+    stale_from: OffsetDateTime,
+    gone_from: OffsetDateTime,
+}
+
+#[derive(Debug, Default)]
+struct Refresh {
+    asked: Option<OffsetDateTime>,
+    failed: Option<ProviderError>,
+    /// Closed when the refresh is over, however it ended.
+    running: Option<watch::Receiver<()>>,
+}
+
+impl Keys {
+    /// The keys of `issuer`, not fetched yet.
+    pub(super) fn new(issuer: &str, source: Arc<Source>) -> Self {
+        Self {
+            issuer: issuer.into(),
+            source,
+            held: ArcSwapOption::empty(),
+            refresh: Mutex::default(),
+        }
+    }
+
+    /// The token's payload, if one of the issuer's keys signed it.
+    pub(super) async fn verify(
+        self: &Arc<Self>,
+        token: &mut UnverifiedToken<'_>,
+        now: OffsetDateTime,
+    ) -> Result<SignedPayload, VerifyError> {
+        match self.try_held(token, now) {
+            Some(Ok(payload)) => return Ok(payload),
+            Some(Err((error, tried))) => {
+                // Perhaps by a key that is newer than ours.
+                self.wait_for_refresh(now).await;
+                return match self.held.load_full() {
+                    Some(held) if !Arc::ptr_eq(&held, &tried) => {
+                        token.verify(&held.keys).map_err(VerifyError::Signature)
+                    }
+                    _ => Err(VerifyError::Signature(error)),
+                };
+            }
+            None => {}
+        }
+        if self.is_failing() && self.usable(now).is_some() {
+            // Known to be in trouble: the old keys serve while somebody tries again.
+            self.start_refresh(now);
+        } else {
+            self.wait_for_refresh(now).await;
+        }
+        match self.usable(now) {
+            Some(held) => token.verify(&held.keys).map_err(VerifyError::Signature),
+            None => Err(VerifyError::Provider(self.failure())),
+        }
+    }
+
+    /// Whether a key set was ever had.
+    pub(super) fn is_proven(&self) -> bool {
+        self.held.load().is_some()
+    }
+
+    /// The verdict of fresh keys, without waiting for anything; a bad one with the keys that gave it.
+    /// Nothing, if there are none.
+    fn try_held(
+        self: &Arc<Self>,
+        token: &mut UnverifiedToken<'_>,
+        now: OffsetDateTime,
+    ) -> Option<Result<SignedPayload, (SignatureError, Arc<Held>)>> {
+        let held = self.held.load();
+        let held = held.as_ref().filter(|held| now < held.stale_from)?;
+        if now >= held.renew_from {
+            self.start_refresh(now);
+        }
+        let verdict = token.verify(&held.keys);
+        Some(verdict.map_err(|error| (error, Arc::clone(held))))
+    }
+
+    fn usable(&self, now: OffsetDateTime) -> Option<Arc<Held>> {
+        self.held.load_full().filter(|held| now < held.gone_from)
+    }
+
+    fn is_failing(&self) -> bool {
+        self.lock().failed.is_some()
+    }
+
+    fn failure(&self) -> ProviderError {
+        let failed = self.lock().failed.clone();
+        failed.unwrap_or(ProviderError::AskedBefore)
+    }
+
+    async fn wait_for_refresh(self: &Arc<Self>, now: OffsetDateTime) {
+        if let Some(mut running) = self.start_refresh(now) {
+            // Nothing is ever sent; the error says that the sender is gone.
+            while running.changed().await.is_ok() {}
+        }
+    }
+
+    /// The refresh that is running, or a new one, unless the issuer was asked just now. It runs on
+    /// its own, so that a caller who hangs up cannot spoil it for the others.
+    fn start_refresh(self: &Arc<Self>, now: OffsetDateTime) -> Option<watch::Receiver<()>> {
+        let mut refresh = self.lock();
+        if let Some(running) = &refresh.running
+            && running.has_changed().is_ok()
+        {
+            return Some(running.clone());
+        }
+        let asked = refresh.asked;
+        if asked.is_some_and(|asked| (now - asked).abs() < MIN_INTERVAL) {
+            return None;
+        }
+        let (over, running) = watch::channel(());
+        refresh.asked = Some(now);
+        refresh.running = Some(running.clone());
+        drop(refresh);
+        let keys = Arc::clone(self);
+        tokio::spawn(async move {
+            keys.fetch(now).await;
+            drop(over);
+        });
+        Some(running)
+    }
+
+    async fn fetch(&self, now: OffsetDateTime) {
+        let issuer = &self.issuer;
+        match self.source.fetch(issuer).await {
+            Ok(fetched) => {
+                let max_age = fetched.max_age.and_then(|age| Duration::try_from(age).ok());
+                let ttl = max_age.unwrap_or(DEFAULT_TTL).clamp(MIN_TTL, MAX_TTL);
+                tracing::info!(%issuer, keys = fetched.keys.len(), ttl_s = ttl.whole_seconds(), "keys of an issuer fetched");
+                self.held.store(Some(Arc::new(Held {
+                    keys: fetched.keys,
+                    renew_from: now + ttl * RENEW_AT,
+                    stale_from: now + ttl,
+                    gone_from: now + MAX_STALE,
+                })));
+                self.lock().failed = None;
+            }
+            Err(error) => {
+                tracing::warn!(%issuer, %error, "keys of an issuer could not be fetched");
+                self.lock().failed = Some(error);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Refresh> {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// No issuer is asked more often than this.
+pub(super) const MIN_INTERVAL: Duration = Duration::seconds(10);
+
+/// How long keys are fresh when their publisher does not say.
+const DEFAULT_TTL: Duration = Duration::hours(1);
+const MIN_TTL: Duration = Duration::seconds(60);
+const MAX_TTL: Duration = Duration::hours(12);
+
+/// The part of the time to live after which the next request renews the keys.
+const RENEW_AT: f64 = 0.75;
+
+/// How long keys may serve after they were fetched, when the issuer cannot be reached.
+const MAX_STALE: Duration = Duration::hours(24);
