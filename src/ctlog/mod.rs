@@ -1,1 +1,623 @@
-//! To be written.
+//! The built-in Certificate Transparency log.
+//!
+//! RFC 6962 submission, tiles for reading, SQLite below. The promise of a signed certificate
+//! timestamp is kept before it is made: an SCT leaves [`Log::append`] only when its entry, the tree
+//! over it and the signed checkpoint are durable, all three in one transaction. So there is no
+//! merge delay, nothing to recover after a crash, and no state in which data and checkpoint differ.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | [`entry`] | bytes of leaves and data tiles |
+//! | [`merkle`] | the tree, its edge, proofs |
+//! | [`tile`] | paths of tiles |
+//! | [`checkpoint`] | signed tree heads |
+//! | [`signer`] | the log's key |
+//! | [`sequencer`] | the one task that appends |
+//! | [`store`] | where everything is kept |
+//! | [`chain`], [`submission`] | what others may submit |
+//! | [`recovery`], [`check`] | the short and the long look at what is stored |
+
+pub mod chain;
+pub mod check;
+pub mod checkpoint;
+pub mod entry;
+pub mod merkle;
+pub mod recovery;
+pub mod sequencer;
+pub mod signer;
+pub mod store;
+pub mod submission;
+pub mod tile;
+
+use crate::certificate::precertificate::Precertificate;
+use crate::certificate::sct::Sct;
+use arc_swap::ArcSwap;
+use chain::{ChainCertificate, ChainError};
+use checkpoint::Checkpoint;
+use const_oid::ObjectIdentifier;
+use entry::{Entry, EntryBody, EntryError, leaf_index_extension};
+use merkle::{HASH_LENGTH, Hash, TILE_WIDTH, leaf_hash, level_width};
+use recovery::{RecoveryError, recover};
+use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
+use signer::{KeyError, LogSigner, LogVerifier};
+use std::path::PathBuf;
+use std::sync::Arc;
+use store::sqlite::SqliteStore;
+use store::{Head, Store, StoreError};
+use submission::{Accepted, Policy, Submission, SubmissionError};
+use time::OffsetDateTime;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+/// What an operator says about the log.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The database file. A lock file of the same name with `.lock` at its end stands beside it.
+    pub database: PathBuf,
+    /// The log's name: its public address without scheme and without a slash at the end. It cannot
+    /// change for as long as the log lives.
+    pub origin: String,
+    /// Extended key usages a submitted certificate must have one of, as `codeSigning` or as object
+    /// identifiers with dots; `any` alone accepts all certificates. Code signing if left out. The
+    /// authority's own certificates are not asked.
+    #[serde(default = "default_usages")]
+    pub extended_key_usages: Vec<String>,
+    /// Entries that may wait to be logged; more are turned away at once. 4096 if left out.
+    #[serde(default = "default_queue")]
+    pub queue: usize,
+}
+
+/// The certificates a log is opened with, in DER.
+#[derive(Clone, Debug, Default)]
+pub struct Chains {
+    /// The chain of the authority that logs its own precertificates, issuing certificate first, root
+    /// last. Empty where there is none.
+    pub issuer: Vec<Vec<u8>>,
+    /// Further roots under which others may submit.
+    pub roots: Vec<Vec<u8>>,
+}
+
+/// A handle to the log of this process; clones are the same log. When the last one is dropped the
+/// log finishes what it has begun and closes.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    head: Arc<ArcSwap<Head>>,
+    requests: mpsc::Sender<Request>,
+    /// Bytes that waiting entries may still take.
+    room: Arc<Semaphore>,
+    fatal: watch::Receiver<Option<Fatal>>,
+    verifier: LogVerifier,
+    origin: String,
+    /// The chain above the authority's own certificates.
+    own: Option<Own>,
+    policy: Policy,
+}
+
+struct Own {
+    key_hash: Hash,
+    chain: Arc<[Hash]>,
+}
+
+/// A logged certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The log's promise, already kept.
+    pub sct: Sct,
+    /// Where it stands, counted from zero.
+    pub index: u64,
+}
+
+/// Why a log cannot be created or opened. It is never repaired or begun anew by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// The origin cannot stand in a checkpoint.
+    #[error(
+        "\"{0}\" cannot be a log's origin: it is a host and a path, without scheme, blanks, or a slash at its end"
+    )]
+    Origin(String),
+    /// The usages are not understood.
+    #[error("\"{0}\" is not an extended key usage")]
+    Usage(String),
+    /// A certificate the log was opened with is unreadable or issued by another one.
+    #[error("certificate {position} of the log's {chain}: {error}")]
+    Chain {
+        /// Which list.
+        chain: &'static str,
+        /// Zero-based place in it.
+        position: usize,
+        /// What is wrong with it.
+        error: ChainError,
+    },
+    /// The key does not sign.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The clock was set back, or the log was written under a clock that ran ahead.
+    #[error("the clock is {behind_ms} ms behind the newest tree head")]
+    ClockBehind {
+        /// By how many milliseconds.
+        behind_ms: u64,
+    },
+    /// What is stored is not this log.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The files.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why there is no SCT.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The submission breaks a rule; the submitter's fault, and the only variant that is.
+    #[error(transparent)]
+    Refused(#[from] SubmissionError),
+    /// Too much waits already. Nothing was logged; trying again later may succeed.
+    #[error("too many entries wait to be logged")]
+    Busy,
+    /// The clock was set back. Nothing was logged.
+    #[error("the clock is {behind_ms} ms behind the newest tree head")]
+    ClockBehind {
+        /// By how many milliseconds.
+        behind_ms: u64,
+    },
+    /// Nothing was logged; the log stays in service, and trying again may succeed.
+    #[error("the entry could not be written")]
+    NotWritten,
+    /// The log has stopped. Whether the entry was logged is not known.
+    #[error("the log is not in service")]
+    Unavailable,
+    /// All leaf indices are used up.
+    #[error("the log is full")]
+    Full,
+    /// The log's key failed, or what it signed does not verify. Nothing was logged.
+    #[error("the log's key does not sign")]
+    Signature,
+    /// The authority's own certificate does not fit into a log entry.
+    #[error("the certificate cannot be logged: {0}")]
+    Entry(#[from] EntryError),
+    /// The log was opened without an authority's chain.
+    #[error("the log was opened without the chain of an authority")]
+    NoAuthority,
+    /// What was logged is not what was asked for. The answer is withheld.
+    #[error("the log answered for another entry")]
+    Mismatch,
+}
+
+/// Why the log has stopped. The process must end: only a fresh start reads what is really stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// Somebody else wrote to the database.
+    #[error("the stored tree head has moved: another process writes to this log")]
+    HeadMoved,
+    /// A write failed so that it may or may not be on disk.
+    #[error("it is unknown whether the last batch was written: {0}")]
+    UnknownOutcome(String),
+    /// The appending task is gone: the log was closed, or the task failed.
+    #[error("the log's appending task has ended")]
+    Stopped,
+}
+
+impl Log {
+    /// Makes a new, empty log: its database and the signed checkpoint of size zero. What is there
+    /// already is never overwritten.
+    pub async fn create(
+        config: &Config,
+        signer: &LogSigner,
+        now: OffsetDateTime,
+    ) -> Result<(), LogError> {
+        let origin = checked_origin(config)?;
+        let mut head = Head::empty(milliseconds(now));
+        let checkpoint = Checkpoint {
+            origin: origin.clone(),
+            size: head.size,
+            root: head.root,
+            timestamp_ms: head.timestamp_ms,
+        };
+        head.checkpoint = checkpoint.sign(signer)?;
+        let log_id = signer.verifier().log_id();
+        Ok(SqliteStore::create(&config.database, &origin, &log_id, &head).await?)
+    }
+
+    /// Opens a log for this process alone, after checking that what is stored is this log and is
+    /// whole at its edge. Must be called within a tokio runtime, where the appending task then runs.
+    pub async fn open(
+        config: &Config,
+        signer: LogSigner,
+        chains: &Chains,
+        now: OffsetDateTime,
+    ) -> Result<Self, LogError> {
+        checked_origin(config)?;
+        let store = SqliteStore::open(&config.database).await?;
+        Self::open_in(Arc::new(store), config, signer, chains, now).await
+    }
+
+    /// The same on any store.
+    pub async fn open_in(
+        store: Arc<dyn Store>,
+        config: &Config,
+        signer: LogSigner,
+        chains: &Chains,
+        now: OffsetDateTime,
+    ) -> Result<Self, LogError> {
+        let origin = checked_origin(config)?;
+        let usages = read_usages(&config.extended_key_usages)?;
+        let issuer = read_chain("issuer chain", &chains.issuer)?;
+        for (position, pair) in issuer.windows(2).enumerate() {
+            let checked = pair[0].check_issued_by(&pair[1], position);
+            checked.map_err(|error| LogError::Chain {
+                chain: "issuer chain",
+                position,
+                error,
+            })?;
+        }
+        let mut roots = read_chain("roots", &chains.roots)?;
+        if let Some(root) = issuer.last()
+            && !roots
+                .iter()
+                .any(|other| other.fingerprint() == root.fingerprint())
+        {
+            roots.push(root.clone());
+        }
+
+        let verifier = signer.verifier().clone();
+        let (head, edge) = recover(&*store, &origin, &verifier).await?;
+        let behind_ms = head.timestamp_ms.saturating_sub(milliseconds(now));
+        if behind_ms > MAX_CLOCK_BEHIND_MS {
+            return Err(LogError::ClockBehind { behind_ms });
+        }
+        let own: Vec<_> = issuer
+            .iter()
+            .map(|above| (above.fingerprint(), above.der().to_vec()))
+            .collect();
+        store.add_issuers(&own).await?;
+        let issuers = store.issuers().await?.into_iter().collect();
+
+        let head = Arc::new(ArcSwap::from_pointee(head));
+        let (requests, received) = mpsc::channel(config.queue.max(1));
+        let (fatal_sender, fatal) = watch::channel(None);
+        let sequencer = Sequencer {
+            store: store.clone(),
+            signer,
+            origin: origin.clone(),
+            edge,
+            head: head.clone(),
+            issuers,
+            fatal: fatal_sender,
+        };
+        tokio::spawn(sequencer.run(received));
+        let own = issuer.first().map(|first| Own {
+            key_hash: first.key_hash(),
+            chain: issuer.iter().map(ChainCertificate::fingerprint).collect(),
+        });
+        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+        let policy = Policy { roots, usages };
+        let shared = Shared {
+            store,
+            head,
+            requests,
+            room,
+            fatal,
+            verifier,
+            origin,
+            own,
+            policy,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Logs a precertificate of the authority this log was opened for. Answers when the entry is
+    /// durable; asking again for the same precertificate answers with the same SCT. If the future is
+    /// dropped, the entry may be logged or not, and asking again is safe.
+    pub async fn append(
+        &self,
+        precertificate: &Precertificate,
+        now: OffsetDateTime,
+    ) -> Result<Appended, AppendError> {
+        let own = self.shared.own.as_ref().ok_or(AppendError::NoAuthority)?;
+        let body = EntryBody::precertificate(&own.key_hash, precertificate.tbs())?;
+        let entry = Entry::precertificate(body, precertificate.der(), own.chain.clone())?;
+        let dedup = entry.body().dedup_key();
+        self.enqueue(entry, dedup, Vec::new(), now).await
+    }
+
+    /// Logs what somebody else submits, if it leads to a root this log accepts.
+    pub async fn submit(
+        &self,
+        submission: Submission,
+        now: OffsetDateTime,
+    ) -> Result<Sct, AppendError> {
+        let Accepted { entry, issuers } = self.shared.policy.accept(submission)?;
+        let dedup = entry.body().dedup_key();
+        // What is repeated here was asked for by people, over and over; it need not cost a commit.
+        if let Ok(found) = self.shared.store.find(&[dedup]).await
+            && let Some(logged) = found.into_iter().find_map(Logged::from_stored)
+        {
+            return Ok(self.checked(&entry, logged)?.sct);
+        }
+        Ok(self.enqueue(entry, dedup, issuers, now).await?.sct)
+    }
+
+    /// Signs the current tree head anew, so that readers see that the log lives. To be called every
+    /// so often while nothing is logged.
+    pub async fn refresh(&self, now: OffsetDateTime) -> Result<(), AppendError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Refresh {
+            now_ms: milliseconds(now),
+            answer,
+        })?;
+        answered.await.map_err(|_| AppendError::Unavailable)?
+    }
+
+    /// Waits until the log has stopped for good, which is while the process should run: never.
+    pub async fn fatal(&self) -> Fatal {
+        let mut fatal = self.shared.fatal.clone();
+        // An error here means that the task ended without saying why.
+        let reason = fatal
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|reason| reason.clone());
+        reason.unwrap_or(Fatal::Stopped)
+    }
+
+    /// Finishes what waits, closes the database and lets go of its lock. Every handle to this log is
+    /// without use from here on.
+    pub async fn close(&self) {
+        let (stopped, has_stopped) = oneshot::channel();
+        if self
+            .shared
+            .requests
+            .send(Request::Stop(stopped))
+            .await
+            .is_ok()
+        {
+            // If the task failed instead, it has ended as well.
+            _ = has_stopped.await;
+        }
+        self.shared.store.close().await;
+    }
+
+    /// The log's name.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
+    }
+
+    /// SHA-256 of the log's public key.
+    #[must_use]
+    pub fn log_id(&self) -> [u8; HASH_LENGTH] {
+        self.shared.verifier.log_id()
+    }
+
+    /// The log's public key, a `SubjectPublicKeyInfo`.
+    #[must_use]
+    pub fn public_key_der(&self) -> &[u8] {
+        self.shared.verifier.public_key_der()
+    }
+
+    /// The newest durable tree head.
+    #[must_use]
+    pub fn head(&self) -> Arc<Head> {
+        self.shared.head.load_full()
+    }
+
+    /// Its signed note.
+    #[must_use]
+    pub fn checkpoint(&self) -> String {
+        self.shared.head.load().checkpoint.clone()
+    }
+
+    /// The first `width` hashes of a tile, or nothing where the tree does not reach so far.
+    pub async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Option<Vec<u8>>, StoreError> {
+        if !self.reaches(level, n, width) {
+            return Ok(None);
+        }
+        let tile = self.shared.store.tile(level, n).await?;
+        let mut tile = tile.ok_or(StoreError::Malformed("a tile is missing"))?;
+        let length = usize::from(width) * HASH_LENGTH;
+        if tile.len() < length {
+            return Err(StoreError::Malformed("a tile is too short"));
+        }
+        // A tile grows at its end only, so every narrower one is its beginning.
+        tile.truncate(length);
+        Ok(Some(tile))
+    }
+
+    /// The first `width` entries of a data tile, or nothing where the log does not reach so far.
+    pub async fn data_tile(&self, n: u64, width: u16) -> Result<Option<Vec<u8>>, StoreError> {
+        if !self.reaches(0, n, width) {
+            return Ok(None);
+        }
+        let first = n * TILE_WIDTH as u64;
+        let (count, data) = self
+            .shared
+            .store
+            .data(first..first + u64::from(width))
+            .await?;
+        if count != u64::from(width) {
+            return Err(StoreError::Malformed("entries are missing"));
+        }
+        Ok(Some(data))
+    }
+
+    /// A certificate that stands above an entry, by its SHA-256.
+    pub async fn issuer(&self, fingerprint: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.store.issuer(fingerprint).await
+    }
+
+    /// The roots submissions may lead to, in DER.
+    pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
+        self.shared.policy.roots.iter().map(ChainCertificate::der)
+    }
+
+    /// Rebuilds the whole log and compares; see [`check::check`].
+    pub async fn check(&self) -> Result<check::Report, RecoveryError> {
+        check::check(
+            &*self.shared.store,
+            &self.shared.origin,
+            &self.shared.verifier,
+        )
+        .await
+    }
+
+    fn reaches(&self, level: u8, n: u64, width: u16) -> bool {
+        let committed = level_width(level, self.shared.head.load().size);
+        let end = n
+            .checked_mul(TILE_WIDTH as u64)
+            .and_then(|n| n.checked_add(u64::from(width)));
+        let is_width = (1..=tile::FULL).contains(&width);
+        is_width && end.is_some_and(|end| end <= committed)
+    }
+
+    async fn enqueue(
+        &self,
+        entry: Entry,
+        dedup: Hash,
+        issuers: Vec<(Hash, Vec<u8>)>,
+        now: OffsetDateTime,
+    ) -> Result<Appended, AppendError> {
+        // A weight beyond 32 bits is impossible: each part of an entry is below 64 KiB.
+        let weight = u32::try_from(entry.weight()).map_err(|_| AppendError::Busy)?;
+        let weight = self.shared.room.clone().try_acquire_many_owned(weight);
+        let weight = weight.map_err(|_| AppendError::Busy)?;
+        let entry = Arc::new(entry);
+        let (answer, answered) = oneshot::channel();
+        let now_ms = milliseconds(now);
+        let append = Append {
+            entry: entry.clone(),
+            dedup,
+            issuers,
+            now_ms,
+            answer,
+            weight,
+        };
+        self.send(Request::Append(append))?;
+        let logged = answered.await.map_err(|_| AppendError::Unavailable)??;
+        self.checked(&entry, logged)
+    }
+
+    fn send(&self, request: Request) -> Result<(), AppendError> {
+        self.shared
+            .requests
+            .try_send(request)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AppendError::Busy,
+                mpsc::error::TrySendError::Closed(_) => AppendError::Unavailable,
+            })
+    }
+
+    /// Makes the SCT, if the leaf that was logged is the leaf that was to be logged, at the index
+    /// and time the SCT will tell.
+    fn checked(&self, entry: &Entry, logged: Logged) -> Result<Appended, AppendError> {
+        let Logged {
+            index,
+            timestamp_ms,
+            signature,
+            leaf_hash: logged_hash,
+            is_repeated,
+        } = logged;
+        let leaf = entry.body().merkle_tree_leaf(timestamp_ms, index);
+        let verifier = &self.shared.verifier;
+        // The signatures of a fresh batch were made a moment ago over these bytes, and one of each
+        // batch was verified; one from the disk is verified here.
+        if leaf_hash(&leaf) != logged_hash || is_repeated && !verifier.verifies(&leaf, &signature) {
+            tracing::error!(
+                index,
+                "the log holds another entry than the one it answers for"
+            );
+            return Err(AppendError::Mismatch);
+        }
+        let extensions = leaf_index_extension(index).to_vec();
+        let sct = Sct {
+            log_id: verifier.log_id(),
+            timestamp_ms,
+            extensions,
+            signature,
+        };
+        Ok(Appended { sct, index })
+    }
+}
+
+impl core::fmt::Debug for Log {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let size = self.head().size;
+        f.debug_struct("Log")
+            .field("origin", &self.origin())
+            .field("size", &size)
+            .finish()
+    }
+}
+
+impl From<KeyError> for AppendError {
+    fn from(_: KeyError) -> Self {
+        Self::Signature
+    }
+}
+
+fn checked_origin(config: &Config) -> Result<String, LogError> {
+    if !checkpoint::is_origin(&config.origin) {
+        return Err(LogError::Origin(config.origin.clone()));
+    }
+    Ok(config.origin.clone())
+}
+
+/// No usages at all stand for any.
+fn read_usages(usages: &[String]) -> Result<Vec<ObjectIdentifier>, LogError> {
+    if usages == ["any"] {
+        return Ok(Vec::new());
+    }
+    if usages.is_empty() {
+        return Err(LogError::Usage(String::new()));
+    }
+    let read = |usage: &String| match usage.as_str() {
+        CODE_SIGNING => Ok(ID_KP_CODE_SIGNING),
+        dotted => ObjectIdentifier::new(dotted).map_err(|_| LogError::Usage(usage.clone())),
+    };
+    usages.iter().map(read).collect()
+}
+
+fn read_chain(
+    chain: &'static str,
+    certificates: &[Vec<u8>],
+) -> Result<Vec<ChainCertificate>, LogError> {
+    let read = |(position, der): (usize, &Vec<u8>)| {
+        let certificate = ChainCertificate::from_der(der.clone());
+        certificate.map_err(|error| LogError::Chain {
+            chain,
+            position,
+            error,
+        })
+    };
+    certificates.iter().enumerate().map(read).collect()
+}
+
+/// Milliseconds since 1970; a time before that is far behind every tree head and refused as such.
+fn milliseconds(time: OffsetDateTime) -> u64 {
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+}
+
+fn default_usages() -> Vec<String> {
+    vec![CODE_SIGNING.to_owned()]
+}
+
+fn default_queue() -> usize {
+    4096
+}
+
+const CODE_SIGNING: &str = "codeSigning";
+const ID_KP_CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+
+/// Bytes of entries that may wait, whatever their number.
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

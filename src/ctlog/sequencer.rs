@@ -1,0 +1,410 @@
+//! Gather, batch, one commit, answer.
+//!
+//! One task appends. It takes whatever is waiting, builds the next tree from it in memory, signs,
+//! commits, and only then answers; while it is at it the next batch gathers by itself. There is no
+//! timer: an idle log commits the first entry that comes at once.
+//!
+//! What may go wrong falls in two. Before the commit is tried, or where the store promises that
+//! nothing was written, those waiting get an error and the task goes on with the old tree. Where
+//! the outcome is unknown the task stops for good: its tree may no longer be the stored one, and
+//! signing on from it could fork the log. The process must then start afresh from what is stored.
+
+use super::checkpoint::Checkpoint;
+use super::entry::{Entry, TileLeaf};
+use super::merkle::{Edge, Hash, MAX_SIZE, leaf_hash};
+use super::signer::LogSigner;
+use super::store::{Batch, CommitError, Head, NewEntry, Store, StoredEntry};
+use super::{AppendError, Fatal};
+use arc_swap::ArcSwap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+/// Where an entry stands in the log, durably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Zero-based leaf index.
+    pub index: u64,
+    /// The timestamp of leaf and SCT, in milliseconds since 1970.
+    pub timestamp_ms: u64,
+    /// The signature of the SCT, DER.
+    pub signature: Vec<u8>,
+    /// The hash of the leaf in the tree.
+    pub leaf_hash: Hash,
+    /// Whether it was there before it was asked for.
+    pub is_repeated: bool,
+}
+
+impl Logged {
+    /// What was answered for an entry when it was logged; nothing if the entry is malformed.
+    #[must_use]
+    pub fn from_stored(entry: StoredEntry) -> Option<Self> {
+        let (leaf, _) = TileLeaf::read(&entry.tile_leaf).ok()?;
+        Some(Self {
+            index: entry.index,
+            timestamp_ms: leaf.timestamp_ms,
+            signature: entry.sct_signature,
+            leaf_hash: leaf_hash(&leaf.merkle_tree_leaf()),
+            is_repeated: true,
+        })
+    }
+}
+
+/// What is asked of the sequencer.
+#[derive(Debug)]
+pub enum Request {
+    /// Log an entry, or find it.
+    Append(Append),
+    /// Sign the tree head anew although nothing was logged, so that readers can tell a quiet log
+    /// from a dead one.
+    Refresh {
+        /// The time, in milliseconds since 1970.
+        now_ms: u64,
+        /// Answered when the new checkpoint is durable.
+        answer: oneshot::Sender<Result<(), AppendError>>,
+    },
+    /// Finish what was asked before, then stop.
+    Stop(oneshot::Sender<()>),
+}
+
+/// One entry that waits.
+#[derive(Debug)]
+pub struct Append {
+    /// What to log.
+    pub entry: Arc<Entry>,
+    /// The dedup key of its body.
+    pub dedup: Hash,
+    /// Certificates above it that may be new to the log.
+    pub issuers: Vec<(Hash, Vec<u8>)>,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// Answered when the entry is durable. If nobody listens any more when its turn comes, it is
+    /// not logged.
+    pub answer: oneshot::Sender<Result<Logged, AppendError>>,
+    /// Its share of the memory that waiting entries may take.
+    pub weight: OwnedSemaphorePermit,
+}
+
+/// The appending task's own state.
+pub struct Sequencer {
+    /// Where it writes.
+    pub store: Arc<dyn Store>,
+    /// What it signs with.
+    pub signer: LogSigner,
+    /// The log's name.
+    pub origin: String,
+    /// The tree, as committed.
+    pub edge: Edge,
+    /// The head, as committed; readers look at it.
+    pub head: Arc<ArcSwap<Head>>,
+    /// Fingerprints of the certificates that are stored.
+    pub issuers: HashSet<Hash>,
+    /// Told when the task had to stop.
+    pub fatal: watch::Sender<Option<Fatal>>,
+}
+
+/// All that ask for the same entry, and the entry.
+struct Group {
+    entry: Arc<Entry>,
+    dedup: Hash,
+    answers: Vec<oneshot::Sender<Result<Logged, AppendError>>>,
+    /// Held until the group is answered.
+    weights: Vec<OwnedSemaphorePermit>,
+}
+
+/// The requests of one commit.
+#[derive(Default)]
+struct Round {
+    groups: Vec<Group>,
+    issuers: HashMap<Hash, Vec<u8>>,
+    refreshes: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    now_ms: u64,
+}
+
+/// The next tree and everything that makes it durable.
+struct Prepared {
+    edge: Edge,
+    batch: Batch,
+    logged: Vec<Logged>,
+}
+
+impl Sequencer {
+    /// Serves requests until there are no more handles to send one, or it is told to stop, or it
+    /// must.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut waiting = Vec::with_capacity(MAX_ENTRIES);
+        loop {
+            if requests.recv_many(&mut waiting, MAX_ENTRIES).await == 0 {
+                return;
+            }
+            let mut drained = waiting.drain(..).peekable();
+            while drained.peek().is_some() {
+                let (round, stop) = self.gather(&mut drained);
+                if let Err(fatal) = self.append(round).await {
+                    tracing::error!(%fatal, "the log stops: it must be opened afresh");
+                    self.fatal.send_replace(Some(fatal));
+                    return;
+                }
+                if let Some(stopped) = stop {
+                    // Whoever asked may have gone; the task ends all the same.
+                    _ = stopped.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes requests for one commit: up to the byte limit, or up to a request to stop.
+    fn gather(
+        &self,
+        drained: &mut impl Iterator<Item = Request>,
+    ) -> (Round, Option<oneshot::Sender<()>>) {
+        let newest = self.head.load().timestamp_ms;
+        let mut round = Round::default();
+        let mut group_of: HashMap<Hash, usize> = HashMap::new();
+        let mut bytes = 0;
+        while bytes < MAX_BYTES
+            && let Some(request) = drained.next()
+        {
+            match request {
+                Request::Stop(stopped) => return (round, Some(stopped)),
+                Request::Refresh { now_ms, answer } => match clock_behind(now_ms, newest) {
+                    Some(error) => drop(answer.send(Err(error))),
+                    None => {
+                        round.now_ms = round.now_ms.max(now_ms);
+                        round.refreshes.push(answer);
+                    }
+                },
+                Request::Append(append) => {
+                    let Append {
+                        entry,
+                        dedup,
+                        issuers,
+                        now_ms,
+                        answer,
+                        weight,
+                    } = append;
+                    if answer.is_closed() {
+                        continue;
+                    }
+                    if let Some(error) = clock_behind(now_ms, newest) {
+                        drop(answer.send(Err(error)));
+                        continue;
+                    }
+                    bytes += entry.weight();
+                    round.now_ms = round.now_ms.max(now_ms);
+                    let new = issuers
+                        .into_iter()
+                        .filter(|(hash, _)| !self.issuers.contains(hash));
+                    round.issuers.extend(new);
+                    let at = *group_of.entry(dedup).or_insert(round.groups.len());
+                    if let Some(group) = round.groups.get_mut(at) {
+                        group.answers.push(answer);
+                        group.weights.push(weight);
+                    } else {
+                        let (answers, weights) = (vec![answer], vec![weight]);
+                        round.groups.push(Group {
+                            entry,
+                            dedup,
+                            answers,
+                            weights,
+                        });
+                    }
+                }
+            }
+        }
+        (round, None)
+    }
+
+    /// Commits a round and answers it.
+    async fn append(&mut self, mut round: Round) -> Result<(), Fatal> {
+        if let Err(refused) = self.settle_repeated_and_commit(&mut round).await {
+            let (error, fatal) = match refused {
+                Refused::Append(error) => (error, None),
+                Refused::Fatal(fatal) => (AppendError::Unavailable, Some(fatal)),
+            };
+            round.refuse(&error);
+            return fatal.map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    async fn settle_repeated_and_commit(&mut self, round: &mut Round) -> Result<(), Refused> {
+        // New certificates have fresh serial numbers, so nearly every batch is new throughout: the
+        // store finds a repeated entry by its unique key, and only then is it looked up.
+        for _ in 0..2 {
+            if round.groups.is_empty() && round.refreshes.is_empty() {
+                return Ok(());
+            }
+            let prepared = self.prepare(round).await.map_err(Refused::Append)?;
+            let Prepared {
+                edge,
+                batch,
+                logged,
+            } = prepared;
+            let head = batch.head.clone();
+            let expected = self.head.load_full();
+            match self.store.commit(&expected, batch).await {
+                Ok(()) => {
+                    self.edge = edge;
+                    self.head.store(Arc::new(head));
+                    self.issuers.extend(round.issuers.keys());
+                    round.answer(logged);
+                    return Ok(());
+                }
+                Err(CommitError::Duplicate) => self.answer_repeated(round).await?,
+                Err(CommitError::NotWritten(reason)) => {
+                    tracing::warn!(reason, "a batch of log entries was not written");
+                    return Err(Refused::Append(AppendError::NotWritten));
+                }
+                Err(CommitError::HeadMoved) => return Err(Refused::Fatal(Fatal::HeadMoved)),
+                Err(CommitError::Unknown(reason)) => {
+                    return Err(Refused::Fatal(Fatal::UnknownOutcome(reason)));
+                }
+            }
+        }
+        tracing::error!("the store reports an entry as repeated that it does not find");
+        Err(Refused::Append(AppendError::NotWritten))
+    }
+
+    /// Builds, hashes and signs; nothing of it counts before it is committed.
+    async fn prepare(&self, round: &Round) -> Result<Prepared, AppendError> {
+        let head = self.head.load_full();
+        let timestamp_ms = round.now_ms.max(head.timestamp_ms.saturating_add(1));
+        let mut edge = self.edge.clone();
+        let mut tiles = Vec::new();
+        let mut entries = Vec::with_capacity(round.groups.len());
+        let mut logged: Vec<Logged> = Vec::with_capacity(round.groups.len());
+        let mut last_leaf = Vec::new();
+        for (group, index) in round.groups.iter().zip(edge.size()..) {
+            if index >= MAX_SIZE {
+                return Err(AppendError::Full);
+            }
+            let leaf = group.entry.body().merkle_tree_leaf(timestamp_ms, index);
+            let leaf_hash = leaf_hash(&leaf);
+            let signature = self.signer.sign(&leaf)?;
+            edge.push(leaf_hash, &mut tiles);
+            entries.push(NewEntry {
+                dedup: group.dedup,
+                tile_leaf: group.entry.tile_leaf(timestamp_ms, index),
+                sct_signature: signature.clone(),
+            });
+            logged.push(Logged {
+                index,
+                timestamp_ms,
+                signature,
+                leaf_hash,
+                is_repeated: false,
+            });
+            last_leaf = leaf;
+            if entries.len() % SIGNATURES_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // A key or processor gone bad is noticed before anything signed with it leaves.
+        if let Some(last) = logged.last()
+            && !self.signer.verifier().verifies(&last_leaf, &last.signature)
+        {
+            return Err(AppendError::Signature);
+        }
+        tiles.extend(edge.changed_since(head.size));
+        let checkpoint = Checkpoint {
+            origin: self.origin.clone(),
+            size: edge.size(),
+            root: edge.root(),
+            timestamp_ms,
+        };
+        let head = Head {
+            size: checkpoint.size,
+            root: checkpoint.root,
+            timestamp_ms,
+            checkpoint: checkpoint.sign(&self.signer)?,
+        };
+        let issuers = round.issuers.clone().into_iter().collect();
+        Ok(Prepared {
+            edge,
+            batch: Batch {
+                head,
+                entries,
+                tiles,
+                issuers,
+            },
+            logged,
+        })
+    }
+
+    /// Answers those whose entry the log already holds with the SCT of that time.
+    async fn answer_repeated(&self, round: &mut Round) -> Result<(), Refused> {
+        let keys: Vec<Hash> = round.groups.iter().map(|group| group.dedup).collect();
+        let found = self.store.find(&keys).await.map_err(|error| {
+            tracing::warn!(%error, "entries already in the log could not be looked up");
+            Refused::Append(AppendError::NotWritten)
+        })?;
+        let mut found: HashMap<Hash, Logged> = found
+            .into_iter()
+            .filter_map(|entry| Some((entry.dedup, Logged::from_stored(entry)?)))
+            .collect();
+        let (repeated, new): (Vec<_>, Vec<_>) = round
+            .groups
+            .drain(..)
+            .partition(|group| found.contains_key(&group.dedup));
+        round.groups = new;
+        for group in repeated {
+            if let Some(logged) = found.remove(&group.dedup) {
+                group.answer(&Ok(logged));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Round {
+    fn answer(&mut self, logged: Vec<Logged>) {
+        for (group, logged) in self.groups.drain(..).zip(logged) {
+            group.answer(&Ok(logged));
+        }
+        for refresh in self.refreshes.drain(..) {
+            drop(refresh.send(Ok(())));
+        }
+    }
+
+    fn refuse(self, error: &AppendError) {
+        for group in self.groups {
+            group.answer(&Err(error.clone()));
+        }
+        for refresh in self.refreshes {
+            drop(refresh.send(Err(error.clone())));
+        }
+    }
+}
+
+impl Group {
+    fn answer(self, result: &Result<Logged, AppendError>) {
+        for answer in self.answers {
+            // Whoever does not listen any more finds the entry when it asks again.
+            drop(answer.send(result.clone()));
+        }
+    }
+}
+
+enum Refused {
+    Append(AppendError),
+    Fatal(Fatal),
+}
+
+/// Small differences between callers are evened out by never going back; a larger one means that
+/// the clock was set back, and what is signed then would contradict what was signed before.
+fn clock_behind(now_ms: u64, newest_ms: u64) -> Option<AppendError> {
+    let behind_ms = newest_ms.saturating_sub(now_ms);
+    (behind_ms > MAX_CLOCK_BEHIND_MS).then_some(AppendError::ClockBehind { behind_ms })
+}
+
+/// How far the clock may be behind the newest tree head.
+pub const MAX_CLOCK_BEHIND_MS: u64 = 5_000;
+
+/// Entries of one commit.
+const MAX_ENTRIES: usize = 1024;
+/// Bytes of entries after which no more are taken into a commit.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Signatures between two chances for other tasks, about half a millisecond.
+const SIGNATURES_AT_ONCE: usize = 32;

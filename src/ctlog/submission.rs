@@ -1,0 +1,196 @@
+//! What others may put into the log: `add-chain` and `add-pre-chain` (RFC 6962 sections 4.1, 4.2).
+//!
+//! "Logs MUST verify that the submitted end-entity certificate or Precertificate has a valid
+//! signature chain leading back to a trusted root CA certificate, using the chain of intermediate
+//! CA certificates provided by the submitter." The chain must be in order and used to its last
+//! certificate, so that what is stored beside an entry is what vouches for it and nothing else.
+
+use super::chain::{ChainCertificate, ChainError};
+use super::entry::{Entry, EntryBody, EntryError, MAX_CERTIFICATE, MAX_CHAIN};
+use super::merkle::Hash;
+use crate::certificate::precertificate::{POISON_OID, SpliceError, tbs_without};
+use const_oid::ObjectIdentifier;
+use std::sync::Arc;
+
+/// A submission as it arrived: the certificate first, then those above it, each in DER. The root
+/// may be left out.
+#[derive(Clone, Debug)]
+pub enum Submission {
+    /// `add-chain`: a certificate with its final signature.
+    Certificate(Vec<Vec<u8>>),
+    /// `add-pre-chain`: a precertificate.
+    Precertificate(Vec<Vec<u8>>),
+}
+
+/// Why a submission is not logged. Always the submitter's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmissionError {
+    /// No certificate, or too many.
+    #[error("the chain has {0} certificates; 1 to {MAX_CHAIN} are accepted")]
+    Length(usize),
+    /// A certificate is too large.
+    #[error("certificate {position} of the chain has {length} bytes, more than {MAX_CERTIFICATE}")]
+    TooLarge {
+        /// Zero-based place in the chain.
+        position: usize,
+        /// Its bytes.
+        length: usize,
+    },
+    /// A certificate of the chain is unreadable or not issued by the next.
+    #[error("certificate {position} of the chain: {error}")]
+    Chain {
+        /// Zero-based place in the chain.
+        position: usize,
+        /// What is wrong with it.
+        error: ChainError,
+    },
+    /// The chain ends elsewhere.
+    #[error("the chain does not lead to a root the log accepts")]
+    UnknownRoot,
+    /// A root vouches for itself only.
+    #[error("the certificate is itself a root the log accepts")]
+    IsRoot,
+    /// RFC 6962 section 3.1: "a special critical poison extension […] whose extnValue OCTET STRING
+    /// contains ASN.1 NULL data (0x05 0x00)".
+    #[error("a precertificate has exactly one poison extension, critical and NULL")]
+    Poison,
+    /// A precertificate where a certificate was announced.
+    #[error("a precertificate is submitted with add-pre-chain")]
+    IsPrecertificate,
+    /// The log is for another kind of certificate.
+    #[error("the certificate has none of the extended key usages the log accepts")]
+    Usage,
+    /// RFC 6962 section 3.1 lets a CA sign precertificates with a certificate made for it; this log
+    /// may refuse those.
+    #[error("the log does not accept precertificates from a Precertificate Signing Certificate")]
+    PrecertificateSigner,
+    /// The entry cannot be written.
+    #[error("{0}")]
+    Entry(#[from] EntryError),
+    /// The poison cannot be cut out.
+    #[error("the precertificate cannot be read: {0}")]
+    Splice(#[from] SpliceError),
+}
+
+/// What the log takes from others.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Where chains must lead.
+    pub roots: Vec<ChainCertificate>,
+    /// A certificate must have one of these extended key usages; any will do if there are none.
+    pub usages: Vec<ObjectIdentifier>,
+}
+
+/// A submission that may be logged.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The entry.
+    pub entry: Entry,
+    /// The certificates above it up to the root, with their SHA-256.
+    pub issuers: Vec<(Hash, Vec<u8>)>,
+}
+
+impl Policy {
+    /// Checks a submission and makes the entry of it.
+    pub fn accept(&self, submission: Submission) -> Result<Accepted, SubmissionError> {
+        let (ders, is_precertificate) = match submission {
+            Submission::Certificate(chain) => (chain, false),
+            Submission::Precertificate(chain) => (chain, true),
+        };
+        if ders.is_empty() || ders.len() > MAX_CHAIN {
+            return Err(SubmissionError::Length(ders.len()));
+        }
+        let mut chain = Vec::with_capacity(ders.len() + 1);
+        for (position, der) in ders.into_iter().enumerate() {
+            let length = der.len();
+            if length > MAX_CERTIFICATE {
+                return Err(SubmissionError::TooLarge { position, length });
+            }
+            let certificate = ChainCertificate::from_der(der);
+            chain.push(certificate.map_err(|error| SubmissionError::Chain { position, error })?);
+        }
+        self.check_leaf(&chain[0], is_precertificate)?;
+        for (position, pair) in chain.windows(2).enumerate() {
+            // As many intermediates stand below the issuer as certificates come before this one.
+            let checked = pair[0].check_issued_by(&pair[1], position);
+            checked.map_err(|error| SubmissionError::Chain { position, error })?;
+        }
+        self.complete(&mut chain)?;
+
+        let (leaf, above) = chain.split_at(1);
+        let (leaf, issuer) = (&leaf[0], &above[0]);
+        let fingerprints: Arc<[Hash]> = above.iter().map(ChainCertificate::fingerprint).collect();
+        let entry = if is_precertificate {
+            if issuer.usages().contains(&PRECERTIFICATE_SIGNING) {
+                return Err(SubmissionError::PrecertificateSigner);
+            }
+            let tbs = tbs_without(leaf.der(), POISON_OID)?;
+            let body = EntryBody::precertificate(&issuer.key_hash(), &tbs)?;
+            Entry::precertificate(body, leaf.der(), fingerprints)?
+        } else {
+            Entry::x509(leaf.der(), fingerprints)?
+        };
+        let issuers = above
+            .iter()
+            .map(|issuer| (issuer.fingerprint(), issuer.der().to_vec()));
+        Ok(Accepted {
+            entry,
+            issuers: issuers.collect(),
+        })
+    }
+
+    fn check_leaf(
+        &self,
+        leaf: &ChainCertificate,
+        is_precertificate: bool,
+    ) -> Result<(), SubmissionError> {
+        // No certificate has an extension twice: reading it would have failed.
+        let poison = leaf
+            .extensions()
+            .iter()
+            .find(|found| found.extn_id == POISON);
+        match (poison, is_precertificate) {
+            (None, false) => {}
+            (Some(_), false) => return Err(SubmissionError::IsPrecertificate),
+            (Some(poison), true) if poison.critical && poison.extn_value.as_bytes() == NULL => {}
+            (Some(_) | None, true) => return Err(SubmissionError::Poison),
+        }
+        let is_accepted = |usage: &ObjectIdentifier| self.usages.contains(usage);
+        if !self.usages.is_empty() && !leaf.usages().iter().any(is_accepted) {
+            return Err(SubmissionError::Usage);
+        }
+        Ok(())
+    }
+
+    /// Sees the chain to a root, and adds that root where the submitter left it out.
+    fn complete(&self, chain: &mut Vec<ChainCertificate>) -> Result<(), SubmissionError> {
+        let last = chain.last().ok_or(SubmissionError::Length(0))?;
+        let is_root = self
+            .roots
+            .iter()
+            .any(|root| root.fingerprint() == last.fingerprint());
+        if is_root {
+            return if chain.len() == 1 {
+                Err(SubmissionError::IsRoot)
+            } else {
+                Ok(())
+            };
+        }
+        // Two roots may have one name, so the signature decides.
+        let root = self
+            .roots
+            .iter()
+            .find(|root| last.check_signed_by(root).is_ok());
+        chain.push(root.ok_or(SubmissionError::UnknownRoot)?.clone());
+        Ok(())
+    }
+}
+
+const POISON: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.3");
+const PRECERTIFICATE_SIGNING: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.4");
+/// ASN.1 NULL.
+const NULL: &[u8] = &[0x05, 0x00];
+
+#[cfg(test)]
+mod tests;

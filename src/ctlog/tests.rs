@@ -1,0 +1,809 @@
+use super::store::CommitError;
+use super::testing::{
+    Fault, ORIGIN, TestAuthority, TestLog, at, config, entry, log_entries, log_entry, poison,
+    signer,
+};
+use super::*;
+use ct_merkle::mem_backed_tree::MemoryBackedTree;
+use p256::ecdsa::signature::Verifier as _;
+use p256::pkcs8::DecodePublicKey as _;
+use sha2::Sha256;
+use std::collections::BTreeMap;
+
+/// Verifies an SCT with another implementation, over a leaf written by hand.
+fn verify_independently(log: &Log, number: u64, appended: &Appended) {
+    let tbs = {
+        let mut tbs = vec![number as u8; 40];
+        tbs[..8].copy_from_slice(&number.to_be_bytes());
+        tbs
+    };
+    let Appended { sct, index } = appended;
+    let mut leaf = vec![0, 0];
+    leaf.extend(sct.timestamp_ms.to_be_bytes());
+    leaf.extend([0, 1]);
+    leaf.extend([0x1a; 32]);
+    leaf.extend([0, 0, 40]);
+    leaf.extend(&tbs);
+    leaf.extend([0, 8, 0, 0, 5]);
+    leaf.extend(&index.to_be_bytes()[3..]);
+    assert_eq!(sct.log_id, log.log_id());
+    assert_eq!(sct.extensions, leaf[leaf.len() - 8..]);
+    let key = p256::ecdsa::VerifyingKey::from_public_key_der(log.public_key_der()).unwrap();
+    key.verify(
+        &leaf,
+        &p256::ecdsa::Signature::from_der(&sct.signature).unwrap(),
+    )
+    .unwrap();
+}
+
+/// What a stranger makes of the published log: the root over the data tiles.
+async fn root_from_data_tiles(log: &Log) -> Hash {
+    let size = log.head().size;
+    let mut tree = MemoryBackedTree::<Sha256, Vec<u8>>::new();
+    for n in 0..size.div_ceil(256) {
+        let width = u16::try_from((size - n * 256).min(256)).unwrap();
+        let tile = log.data_tile(n, width).await.unwrap().unwrap();
+        let mut rest = tile.as_slice();
+        while !rest.is_empty() {
+            let (leaf, after) = entry::TileLeaf::read(rest).unwrap();
+            tree.push(leaf.merkle_tree_leaf());
+            rest = after;
+        }
+    }
+    assert_eq!(tree.len(), size);
+    tree.root().as_bytes().as_slice().try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_timestamp_verifies_and_its_leaf_stands_where_it_says() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    let results = log_entries(&log, 0..600, at(10)).await;
+    let mut by_index = BTreeMap::new();
+    for (number, result) in (0..).zip(&results) {
+        let appended = result.as_ref().unwrap();
+        verify_independently(&log, number, appended);
+        assert!(appended.sct.timestamp_ms <= log.head().timestamp_ms);
+        assert!(
+            by_index.insert(appended.index, number).is_none(),
+            "index used twice"
+        );
+    }
+    assert_eq!(
+        by_index.keys().copied().collect::<Vec<_>>(),
+        (0..600).collect::<Vec<_>>()
+    );
+    assert_eq!(root_from_data_tiles(&log).await, log.head().root);
+    let report = log.check().await.unwrap();
+    assert_eq!((report.head.size, report.tiles), (600, 4));
+    let verifier = signer(1).verifier().clone();
+    let checkpoint = Checkpoint::verify(&log.checkpoint(), ORIGIN, &verifier).unwrap();
+    assert_eq!((checkpoint.size, checkpoint.root), (600, log.head().root));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tree_is_right_at_every_tile_boundary_and_after_reopening_there() {
+    let test = TestLog::create().await;
+    let mut log = test.open().await;
+    let mut tree = MemoryBackedTree::<Sha256, Vec<u8>>::new();
+    let mut size = 0;
+    for boundary in [1, 2, 255, 256, 257, 511, 512, 513, 4097] {
+        let mut leaves = BTreeMap::new();
+        for (number, result) in (size..).zip(log_entries(&log, size..boundary, at(10)).await) {
+            let Appended { sct, index } = result.unwrap();
+            let body = entry(number, 40).body().clone();
+            leaves.insert(index, body.merkle_tree_leaf(sct.timestamp_ms, index));
+        }
+        leaves.into_values().for_each(|leaf| tree.push(leaf));
+        size = boundary;
+        assert_eq!(log.head().size, size);
+        assert_eq!(
+            log.head().root.as_slice(),
+            tree.root().as_bytes().as_slice(),
+            "size {size}"
+        );
+        log.check().await.unwrap();
+        log.close().await;
+        log = test.open().await;
+    }
+}
+
+/// Sixty-five thousand entries take a while without optimisation.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tree_is_right_where_the_third_tile_level_begins() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    let mut size = 0;
+    while size < 65_535 {
+        let next = (size + 4000).min(65_535);
+        log_entries(&log, size..next, at(10))
+            .await
+            .into_iter()
+            .for_each(|result| {
+                result.unwrap();
+            });
+        size = next;
+    }
+    log.close().await;
+    for expected in [65_535, 65_536, 65_537] {
+        let log = test.open().await;
+        assert_eq!(log.head().size, expected);
+        assert_eq!(
+            log.tile(2, 0, 1).await.unwrap().is_some(),
+            expected >= 65_536
+        );
+        if expected != 65_536 {
+            assert_eq!(root_from_data_tiles(&log).await, log.head().root);
+            log.check().await.unwrap();
+        }
+        log_entry(&log, expected, at(20)).await.unwrap();
+        log.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_entry_is_answered_with_the_very_same_timestamp() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    let (first, twin) = tokio::join!(log_entry(&log, 7, at(10)), log_entry(&log, 7, at(11)));
+    let first = first.unwrap();
+    assert_eq!(twin.unwrap(), first, "in the same batch");
+    assert_eq!(log_entry(&log, 7, at(500)).await.unwrap(), first, "later");
+    let (other, again, new) = tokio::join!(
+        log_entry(&log, 8, at(600)),
+        log_entry(&log, 7, at(600)),
+        log_entry(&log, 9, at(600))
+    );
+    assert_eq!(again.unwrap(), first, "among new ones");
+    assert_eq!((other.unwrap().index, new.unwrap().index), (1, 2));
+    log.close().await;
+    let log = test.open().await;
+    assert_eq!(
+        log_entry(&log, 7, at(900)).await.unwrap(),
+        first,
+        "after a restart"
+    );
+    assert_eq!(log.head().size, 3);
+    log.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn tiles_of_every_committed_width_are_served_and_nothing_beyond() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    assert_eq!(log.tile(0, 0, 1).await.unwrap(), None);
+    assert_eq!(log.data_tile(0, 1).await.unwrap(), None);
+    for result in log_entries(&log, 0..260, at(10)).await {
+        result.unwrap();
+    }
+    let full = log.tile(0, 0, 256).await.unwrap().unwrap();
+    let data = log.data_tile(0, 256).await.unwrap().unwrap();
+    assert_eq!(full.len(), 8192);
+    for width in [1, 2, 255] {
+        let tile = log.tile(0, 0, width).await.unwrap().unwrap();
+        assert_eq!(tile, full[..usize::from(width) * 32]);
+        assert!(data.starts_with(&log.data_tile(0, width).await.unwrap().unwrap()));
+    }
+    let (hashes, _) = full.as_chunks();
+    let upper = log.tile(1, 0, 1).await.unwrap().unwrap();
+    assert_eq!(upper, merkle::perfect_root(hashes));
+    assert_eq!(log.tile(0, 1, 4).await.unwrap().unwrap().len(), 128);
+    for (level, n, width) in [
+        (0, 0, 0),
+        (0, 0, 257),
+        (0, 1, 5),
+        (0, 2, 1),
+        (1, 0, 2),
+        (2, 0, 1),
+        (0, u64::MAX, 1),
+    ] {
+        assert_eq!(
+            log.tile(level, n, width).await.unwrap(),
+            None,
+            "{level} {n} {width}"
+        );
+    }
+    assert_eq!(log.data_tile(1, 5).await.unwrap(), None);
+    assert_eq!(log.data_tile(u64::MAX / 256 + 1, 1).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_quiet_log_signs_its_head_anew_with_a_later_time() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    log_entry(&log, 0, at(10)).await.unwrap();
+    let before = log.head();
+    log.refresh(at(10)).await.unwrap();
+    let after = log.head();
+    assert_eq!((after.size, after.root), (before.size, before.root));
+    assert_eq!(
+        after.timestamp_ms,
+        before.timestamp_ms + 1,
+        "strictly later under a still clock"
+    );
+    log.refresh(at(60_000)).await.unwrap();
+    log.check().await.unwrap();
+    log.close().await;
+    assert_eq!(test.try_open(at(60_000)).await.unwrap().head().size, 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_is_refused_and_a_small_step_is_not() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    let first = log_entry(&log, 0, at(100_000)).await.unwrap();
+    let late = log_entry(&log, 1, at(94_999)).await;
+    assert_eq!(late, Err(AppendError::ClockBehind { behind_ms: 5_001 }));
+    assert_eq!(
+        log.refresh(at(0)).await,
+        Err(AppendError::ClockBehind { behind_ms: 100_000 })
+    );
+    let second = log_entry(&log, 1, at(95_000)).await.unwrap();
+    assert_eq!(second.sct.timestamp_ms, first.sct.timestamp_ms + 1);
+    log.close().await;
+    let refused = test.try_open(at(94_000)).await.unwrap_err();
+    assert_eq!(refused, LogError::ClockBehind { behind_ms: 6_001 });
+    let log = test.try_open(at(95_001)).await.unwrap();
+    assert_eq!(log.head().size, 2);
+}
+
+#[tokio::test]
+async fn a_second_writer_is_refused_at_once() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    let locked = LogError::Store(StoreError::Locked(test.database().display().to_string()));
+    assert_eq!(test.try_open(at(0)).await.unwrap_err(), locked);
+    assert_eq!(
+        Log::create(&test.config, &signer(1), at(0)).await,
+        Err(locked)
+    );
+    let child = |expected: bool| {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "ctlog::tests::another_process"])
+            .env("CTLOG_TEST_DIRECTORY", test.directory.path())
+            .output();
+        assert_eq!(child.unwrap().status.success(), expected);
+    };
+    child(false);
+    log_entry(&log, 0, at(0)).await.unwrap();
+    log.close().await;
+    child(true);
+    assert_eq!(test.open().await.head().size, 1);
+}
+
+/// Run as another process by the test above.
+#[tokio::test]
+#[ignore = "does something only when another test runs it"]
+async fn another_process() {
+    let Some(directory) = std::env::var_os("CTLOG_TEST_DIRECTORY") else {
+        return;
+    };
+    let config = config(std::path::Path::new(&directory));
+    Log::open(&config, signer(1), &Chains::default(), at(0))
+        .await
+        .unwrap()
+        .close()
+        .await;
+}
+
+#[tokio::test]
+async fn a_log_is_created_once_and_opened_only_as_itself() {
+    let test = TestLog::create().await;
+    let path = test.database().display().to_string();
+    let again = Log::create(&test.config, &signer(1), at(0)).await;
+    assert_eq!(
+        again,
+        Err(LogError::Store(StoreError::Exists(path.clone())))
+    );
+    let other_key = Log::open(&test.config, signer(2), &Chains::default(), at(0)).await;
+    assert_eq!(
+        other_key.unwrap_err(),
+        LogError::Recovery(RecoveryError::Key)
+    );
+    let mut other = test.config.clone();
+    other.origin = "ca.example/other".to_owned();
+    let refused = Log::open(&other, signer(1), &Chains::default(), at(0))
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        refused,
+        LogError::Recovery(RecoveryError::Origin { .. })
+    ));
+    other.origin = "https://ca.example/log".to_owned();
+    assert!(matches!(
+        Log::create(&other, &signer(1), at(0)).await,
+        Err(LogError::Origin(_))
+    ));
+    std::fs::remove_file(test.database()).unwrap();
+    let missing = LogError::Store(StoreError::Missing(path));
+    assert_eq!(test.try_open(at(0)).await.unwrap_err(), missing);
+    assert!(!test.database().exists(), "opening made a new database");
+}
+
+#[tokio::test]
+async fn a_creation_that_did_not_finish_is_begun_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let draft = directory.path().join("log.sqlite.new");
+    std::fs::write(&draft, b"half a database").unwrap();
+    std::fs::write(
+        directory.path().join("log.sqlite.new-wal"),
+        b"and its journal",
+    )
+    .unwrap();
+    let opened = Log::open(&config, signer(1), &Chains::default(), at(0)).await;
+    assert!(matches!(
+        opened,
+        Err(LogError::Store(StoreError::Missing(_)))
+    ));
+    Log::create(&config, &signer(1), at(0)).await.unwrap();
+    assert!(!draft.exists());
+    let log = Log::open(&config, signer(1), &Chains::default(), at(0))
+        .await
+        .unwrap();
+    assert_eq!(log.head().root, merkle::empty_root());
+}
+
+#[tokio::test]
+async fn a_changed_database_is_not_opened() {
+    let statements = [
+        "UPDATE head SET size = size - 1",
+        "UPDATE head SET size = size + 1",
+        "UPDATE head SET root = zeroblob(32)",
+        "UPDATE head SET timestamp_ms = timestamp_ms + 1",
+        "UPDATE head SET checkpoint = replace(checkpoint, 'ca.example', 'cb.example')",
+        "DELETE FROM head",
+        "DELETE FROM log",
+        "DELETE FROM entry WHERE leaf_index = 299",
+        "INSERT INTO entry SELECT 300, zeroblob(32), tile_leaf, sct_signature FROM entry LIMIT 1",
+        "UPDATE entry SET tile_leaf = zeroblob(length(tile_leaf)) WHERE leaf_index = 270",
+        "DELETE FROM entry WHERE leaf_index = 270",
+        "UPDATE tile SET hashes = zeroblob(length(hashes)) WHERE id = 1",
+        "UPDATE tile SET hashes = substr(hashes, 1, length(hashes) - 32) WHERE id = 1",
+        "UPDATE tile SET hashes = hashes || zeroblob(32) WHERE id = 1",
+        "UPDATE tile SET hashes = zeroblob(8192) WHERE id = 0",
+        "DELETE FROM tile WHERE id = 0",
+        "DELETE FROM tile WHERE id = 1 << 40",
+        "INSERT INTO tile VALUES (2, zeroblob(32))",
+        "INSERT INTO tile VALUES (2 << 40, zeroblob(32))",
+    ];
+    for statement in statements {
+        let test = TestLog::create().await;
+        let log = test.open().await;
+        for result in log_entries(&log, 0..300, at(10)).await {
+            result.unwrap();
+        }
+        log.close().await;
+        test.tamper(statement).await;
+        let refused = test.try_open(at(10)).await;
+        let is_right = matches!(refused, Err(LogError::Recovery(_)));
+        assert!(is_right, "{statement}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_long_look_finds_what_the_short_one_cannot() {
+    let statements = [
+        "UPDATE entry SET tile_leaf = zeroblob(length(tile_leaf)) WHERE leaf_index = 3",
+        "UPDATE entry SET sct_signature = zeroblob(70) WHERE leaf_index = 3",
+        "UPDATE entry SET dedup = zeroblob(32) WHERE leaf_index = 3",
+        "UPDATE tile SET hashes = zeroblob(32) || substr(hashes, 33) WHERE id = 0",
+        "DELETE FROM entry WHERE leaf_index = 3",
+        "DELETE FROM tile WHERE id = 0",
+    ];
+    let signer = signer(1);
+    for statement in statements {
+        let test = TestLog::create().await;
+        let log = test.open().await;
+        for result in log_entries(&log, 0..520, at(10)).await {
+            result.unwrap();
+        }
+        log.close().await;
+        let check = || check::check_file(&test.config.database, ORIGIN, signer.verifier());
+        assert_eq!(check().await.unwrap().head.size, 520);
+        test.tamper(statement).await;
+        let found = check().await;
+        assert!(
+            matches!(found, Err(RecoveryError::Inconsistent { .. })),
+            "{statement}: {found:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_turns_entries_away_and_loses_none_it_took() {
+    let mut test = TestLog::create().await;
+    test.config.queue = 3;
+    let (log, store) = test.open_faulty().await;
+    store.close_gate();
+    let first = tokio::spawn({
+        let log = log.clone();
+        async move { log_entry(&log, 0, at(10)).await }
+    });
+    store.begun.acquire().await.unwrap().forget();
+    let waiting: Vec<_> = (1..=3)
+        .map(|number| {
+            let mut waiting = Box::pin({
+                let log = log.clone();
+                async move { log_entry(&log, number, at(10)).await }
+            });
+            // Polled once, so that it stands in the queue.
+            let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(waiting.as_mut().poll(context).is_pending());
+            waiting
+        })
+        .collect();
+    assert_eq!(log_entry(&log, 4, at(10)).await, Err(AppendError::Busy));
+    assert_eq!(log.refresh(at(10)).await, Err(AppendError::Busy));
+    store.open_gate();
+    first.await.unwrap().unwrap();
+    for waiting in waiting {
+        waiting.await.unwrap();
+    }
+    assert_eq!(log.head().size, 4);
+    log.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn entries_of_too_many_bytes_are_turned_away() {
+    let test = TestLog::create().await;
+    let (log, store) = test.open_faulty().await;
+    store.close_gate();
+    let mut waiting = Vec::new();
+    let busy = (0..2000).find(|&number| {
+        let entry = entry(number, 60_000);
+        let dedup = entry.body().dedup_key();
+        let log = log.clone();
+        let mut task = Box::pin(async move { log.enqueue(entry, dedup, Vec::new(), at(1)).await });
+        let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        match task.as_mut().poll(context) {
+            std::task::Poll::Ready(result) => {
+                assert_eq!(result, Err(AppendError::Busy));
+                true
+            }
+            std::task::Poll::Pending => {
+                waiting.push(task);
+                false
+            }
+        }
+    });
+    let expected = MAX_WAITING_BYTES / entry(0, 60_000).weight();
+    assert_eq!(busy, Some(expected as u64));
+    store.open_gate();
+    for task in waiting {
+        task.await.unwrap();
+    }
+    log_entry(&log, 9999, at(1)).await.unwrap();
+    assert!(log.head().size == expected as u64 + 1);
+}
+
+#[tokio::test]
+async fn an_entry_nobody_waits_for_any_more_harms_nothing() {
+    let test = TestLog::create().await;
+    let (log, store) = test.open_faulty().await;
+    store.close_gate();
+    let in_commit = tokio::spawn({
+        let log = log.clone();
+        async move { log_entry(&log, 0, at(10)).await }
+    });
+    store.begun.acquire().await.unwrap().forget();
+    let queued = tokio::spawn({
+        let log = log.clone();
+        async move { log_entry(&log, 1, at(10)).await }
+    });
+    while log.shared.requests.capacity() == log.shared.requests.max_capacity() {
+        tokio::task::yield_now().await;
+    }
+    in_commit.abort();
+    queued.abort();
+    assert!(in_commit.await.is_err() && queued.await.is_err());
+    store.open_gate();
+    let zero = log_entry(&log, 0, at(20)).await.unwrap();
+    assert_eq!(zero.index, 0, "what was in a commit is there");
+    let two = log_entry(&log, 2, at(20)).await.unwrap();
+    assert_eq!(two.index, 1, "what waited was not logged for nobody");
+    assert_eq!(
+        log.shared.room.available_permits(),
+        MAX_WAITING_BYTES,
+        "no memory is kept"
+    );
+    log.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_that_was_not_written_fails_its_waiters_and_nothing_else() {
+    for start in [0, 5, 255, 256, 300] {
+        let test = TestLog::create().await;
+        let (log, store) = test.open_faulty().await;
+        for result in log_entries(&log, 0..start, at(10)).await {
+            result.unwrap();
+        }
+        let head = log.head();
+        store.fail(Fault::NotPersisted(CommitError::NotWritten(
+            "no room".to_owned(),
+        )));
+        assert_eq!(
+            log_entry(&log, start, at(20)).await,
+            Err(AppendError::NotWritten)
+        );
+        assert_eq!(log.head(), head, "size {start}");
+        for result in log_entries(&log, start..start + 300, at(30)).await {
+            result.unwrap();
+        }
+        log.check().await.unwrap();
+        log.close().await;
+        assert_eq!(test.open().await.head().size, start + 300);
+    }
+}
+
+#[tokio::test]
+async fn after_an_unknown_outcome_the_log_stops_and_a_fresh_start_knows() {
+    for (start, added) in [(0, 1), (0, 300), (255, 1), (255, 2), (256, 1), (300, 600)] {
+        for is_persisted in [false, true] {
+            let test = TestLog::create().await;
+            let (log, store) = test.open_faulty().await;
+            for result in log_entries(&log, 0..start, at(10)).await {
+                result.unwrap();
+            }
+            let old = log.head();
+            let unknown = CommitError::Unknown("disk I/O error".to_owned());
+            store.fail(if is_persisted {
+                Fault::Persisted(unknown)
+            } else {
+                Fault::NotPersisted(unknown)
+            });
+            for result in log_entries(&log, start..start + added, at(20)).await {
+                assert_eq!(result, Err(AppendError::Unavailable));
+            }
+            assert_eq!(
+                log.fatal().await,
+                Fatal::UnknownOutcome("disk I/O error".to_owned())
+            );
+            assert_eq!(
+                log_entry(&log, 9999, at(30)).await,
+                Err(AppendError::Unavailable)
+            );
+            assert_eq!(log.refresh(at(30)).await, Err(AppendError::Unavailable));
+            assert_eq!(log.head(), old, "a head of unknown durability was shown");
+            log.close().await;
+
+            let log = test.open().await;
+            let size = log.head().size;
+            assert_eq!(
+                size > start,
+                is_persisted,
+                "from {start} to {}",
+                start + added
+            );
+            for result in log_entries(&log, start..start + added, at(40)).await {
+                result.unwrap();
+            }
+            assert_eq!(log.head().size, start + added, "an entry was logged twice");
+            assert_eq!(root_from_data_tiles(&log).await, log.head().root);
+            log.check().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answered_entry_survives_the_end_of_the_process_at_any_moment() {
+    let test = TestLog::create().await;
+    for round in 0..5 {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let config = test.config.clone();
+        let (answered, mut answers) = mpsc::unbounded_channel();
+        runtime.spawn(async move {
+            let log = Log::open(&config, signer(1), &Chains::default(), at(0))
+                .await
+                .unwrap();
+            for number in round * 1000..round * 1000 + 1000 {
+                let (log, answered) = (log.clone(), answered.clone());
+                tokio::spawn(async move {
+                    if let Ok(appended) = log_entry(&log, number, at(10)).await {
+                        drop(answered.send((number, appended)));
+                    }
+                });
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut received = Vec::new();
+        while received.len() < 20 * (round as usize + 1) {
+            received.push(answers.recv().await.unwrap());
+        }
+        // Everything that runs is dropped where it stands.
+        runtime.shutdown_background();
+        while let Some(answer) = answers.recv().await {
+            received.push(answer);
+        }
+        let log = loop {
+            match test.try_open(at(10)).await {
+                Ok(log) => break log,
+                Err(LogError::Store(StoreError::Locked(_))) => tokio::task::yield_now().await,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        log.check().await.unwrap();
+        for (number, appended) in received {
+            assert_eq!(log_entry(&log, number, at(10)).await.unwrap(), appended);
+        }
+        log.close().await;
+    }
+}
+
+#[tokio::test]
+async fn another_writer_behind_the_lock_stops_the_log() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    log_entry(&log, 0, at(10)).await.unwrap();
+    test.tamper("UPDATE head SET root = zeroblob(32)").await;
+    assert_eq!(
+        log_entry(&log, 1, at(10)).await,
+        Err(AppendError::Unavailable)
+    );
+    assert_eq!(log.fatal().await, Fatal::HeadMoved);
+}
+
+#[tokio::test]
+async fn others_submit_what_their_chain_vouches_for_once() {
+    let test = TestLog::create().await;
+    let ca = TestAuthority::new();
+    let chains = Chains {
+        issuer: vec![ca.intermediate_der(), ca.root_der()],
+        roots: Vec::new(),
+    };
+    let log = Log::open(&test.config, signer(1), &chains, at(0))
+        .await
+        .unwrap();
+    assert_eq!(log.roots().collect::<Vec<_>>(), [ca.root_der()]);
+    let leaf = ca.leaf(vec![poison()]);
+    let submission = || Submission::Precertificate(vec![leaf.clone(), ca.intermediate_der()]);
+    let sct = log.submit(submission(), at(10)).await.unwrap();
+    assert_eq!(log.submit(submission(), at(99)).await.unwrap(), sct);
+    let without_poison = Submission::Certificate(vec![ca.leaf(Vec::new()), ca.intermediate_der()]);
+    log.submit(without_poison, at(10)).await.unwrap();
+    assert_eq!(log.head().size, 2);
+    for der in [ca.intermediate_der(), ca.root_der()] {
+        assert_eq!(log.issuer(&merkle::sha256(&der)).await.unwrap(), Some(der));
+    }
+    assert_eq!(log.check().await.unwrap().issuers, 2);
+
+    let stranger = TestAuthority::new();
+    let unknown = vec![stranger.leaf(Vec::new()), stranger.intermediate_der()];
+    let refused = log.submit(Submission::Certificate(unknown), at(10)).await;
+    assert_eq!(
+        refused,
+        Err(AppendError::Refused(SubmissionError::UnknownRoot))
+    );
+}
+
+#[tokio::test]
+async fn a_submitted_intermediate_is_stored_with_its_entry() {
+    let test = TestLog::create().await;
+    let ca = TestAuthority::new();
+    let chains = Chains {
+        issuer: Vec::new(),
+        roots: vec![ca.root_der()],
+    };
+    let log = Log::open(&test.config, signer(1), &chains, at(0))
+        .await
+        .unwrap();
+    let fingerprint = merkle::sha256(&ca.intermediate_der());
+    assert_eq!(log.issuer(&fingerprint).await.unwrap(), None);
+    for _ in 0..2 {
+        let chain = vec![ca.leaf(Vec::new()), ca.intermediate_der(), ca.root_der()];
+        log.submit(Submission::Certificate(chain), at(10))
+            .await
+            .unwrap();
+        assert_eq!(
+            log.issuer(&fingerprint).await.unwrap(),
+            Some(ca.intermediate_der())
+        );
+    }
+    assert_eq!(log.check().await.unwrap().issuers, 2);
+}
+
+#[tokio::test]
+async fn chains_that_are_none_and_usages_that_are_none_are_refused() {
+    let test = TestLog::create().await;
+    let ca = TestAuthority::new();
+    let open = |config: Config, issuer: Vec<Vec<u8>>| async move {
+        let chains = Chains {
+            issuer,
+            roots: Vec::new(),
+        };
+        Log::open(&config, signer(1), &chains, at(0))
+            .await
+            .map(drop)
+    };
+    let chain = vec![ca.root_der(), ca.intermediate_der()];
+    let refused = open(test.config.clone(), chain).await;
+    assert!(
+        matches!(refused, Err(LogError::Chain { position: 0, .. })),
+        "{refused:?}"
+    );
+    let refused = open(test.config.clone(), vec![vec![0x30, 0]]).await;
+    assert!(matches!(
+        refused,
+        Err(LogError::Chain {
+            error: ChainError::Malformed,
+            ..
+        })
+    ));
+    for usages in [
+        &[][..],
+        &["codesigning"],
+        &["any", "codeSigning"],
+        &["1.2.x"],
+    ] {
+        let mut config = test.config.clone();
+        config.extended_key_usages = usages.iter().map(|usage| (*usage).to_owned()).collect();
+        assert!(
+            matches!(open(config, Vec::new()).await, Err(LogError::Usage(_))),
+            "{usages:?}"
+        );
+    }
+    let mut config = test.config.clone();
+    config.extended_key_usages = vec!["codeSigning".to_owned(), "1.3.6.1.5.5.7.3.8".to_owned()];
+    open(config, vec![ca.intermediate_der(), ca.root_der()])
+        .await
+        .unwrap();
+}
+
+/// Prints what one entry costs; run with `--release --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn cpu_per_entry() {
+    const SIGNATURE_US: f64 = 18.0;
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    for waiting in [1_u64, 16, 64, 256] {
+        let total = 20_000 / waiting * waiting;
+        let entries: Vec<_> = (0..total)
+            .map(|n| entry(waiting * 1_000_000 + n, 2600))
+            .collect();
+        let mut shares: Vec<Vec<_>> = (0..waiting).map(|_| Vec::new()).collect();
+        for (number, entry) in entries.into_iter().enumerate() {
+            let share = number % shares.len();
+            shares[share].push(entry);
+        }
+        let commits_before = log.head().timestamp_ms;
+        let before = process_cpu_ticks();
+        let tasks: Vec<_> = shares
+            .into_iter()
+            .map(|share| {
+                let log = log.clone();
+                tokio::spawn(async move {
+                    for entry in share {
+                        let dedup = entry.body().dedup_key();
+                        log.enqueue(entry, dedup, Vec::new(), at(0)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        // Ticks are hundredths of a second; under a still clock each commit adds a millisecond.
+        let per_entry = (process_cpu_ticks() - before) as f64 * 10_000.0 / total as f64;
+        let batch = total as f64 / (log.head().timestamp_ms - commits_before) as f64;
+        let rest = per_entry - SIGNATURE_US;
+        println!(
+            "{waiting:4} waiting: batches of {batch:.1}, {per_entry:.1} us CPU an entry, {rest:.1} without the SCT's signature"
+        );
+    }
+}
+
+/// User and system time of this process.
+fn process_cpu_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
