@@ -1,1 +1,220 @@
-//! To be written.
+//! The ledger: what was issued, to whom, and where the log put it.
+//!
+//! A certificate may leave only after [`Ledger::record`] has returned, and `record` returns only
+//! when the row has been synced to disk. One task writes; rows that arrive while a commit is in
+//! flight share the next one, so durability costs one sync a crowd, not one a certificate.
+//!
+//! The rows answer an operator's questions (what was issued to this identity? where did this
+//! serial come from?) and let an auditor compare what was signed with what the log holds.
+
+mod error;
+mod record;
+mod sqlite;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use sqlx::Connection as _;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use error::LedgerError;
+pub use record::{Query, Record, Row};
+use sqlite::Entry;
+use writer::{Message, Writer};
+
+/// An open ledger. The one writer lives as a task on the runtime that opened it.
+#[derive(Debug)]
+pub struct Ledger {
+    queue: mpsc::Sender<Message>,
+    writable: watch::Receiver<bool>,
+    reader: Reader,
+}
+
+impl Ledger {
+    /// Makes a new, empty ledger at `path`, readable by its owner alone, and opens it.
+    ///
+    /// # Errors
+    /// Refuses a path where anything exists; leaves no file behind when it fails.
+    pub async fn create(path: &Path) -> Result<Self, LedgerError> {
+        let path = absolute(path)?;
+        let failed = |source: std::io::Error| {
+            if source.kind() == std::io::ErrorKind::AlreadyExists {
+                LedgerError::Exists { path: path.clone() }
+            } else {
+                LedgerError::File {
+                    path: path.clone(),
+                    source,
+                }
+            }
+        };
+        let mut new = tokio::fs::OpenOptions::new();
+        new.write(true).create_new(true);
+        #[cfg(unix)]
+        new.mode(0o600);
+        drop(new.open(&path).await.map_err(failed)?);
+        match Self::start(path.clone(), QUEUE).await {
+            Ok(ledger) => Ok(ledger),
+            Err(error) => {
+                // Ours, made a moment ago, and empty of rows. If it cannot be removed, `open`
+                // refuses it by its missing mark.
+                tokio::fs::remove_file(&path).await.ok();
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the ledger at `path`, bringing its tables to the shape this version needs.
+    ///
+    /// # Errors
+    /// Refuses a missing file, a file that is not a ledger, and a database that will not promise
+    /// durability.
+    pub async fn open(path: &Path) -> Result<Self, LedgerError> {
+        let path = existing(path).await?;
+        sqlite::check_is_ledger(&path).await?;
+        Self::start(path, QUEUE).await
+    }
+
+    /// Opens the ledger at `path` for searching only; another process may be writing it meanwhile.
+    ///
+    /// # Errors
+    /// Refuses a missing file and a file that is not a ledger.
+    pub async fn open_read_only(path: &Path) -> Result<Reader, LedgerError> {
+        let path = existing(path).await?;
+        sqlite::check_is_ledger(&path).await?;
+        Ok(Reader {
+            pool: sqlite::reader_pool(&path),
+        })
+    }
+
+    async fn start(path: PathBuf, capacity: usize) -> Result<Self, LedgerError> {
+        let mut connection = sqlite::connect_writer(&path).await?;
+        if let Err(error) = sqlite::migrate(&mut connection).await {
+            connection.close().await.map_err(LedgerError::Open)?;
+            return Err(error);
+        }
+        let (queue, waiting) = mpsc::channel(capacity);
+        let (state, writable) = watch::channel(true);
+        let reader = Reader {
+            pool: sqlite::reader_pool(&path),
+        };
+        tokio::spawn(Writer::new(path, connection, waiting, state).run());
+        Ok(Self {
+            queue,
+            writable,
+            reader,
+        })
+    }
+
+    /// Writes one row, and returns once it is durable: synced to disk, in a commit that other
+    /// rows may share.
+    ///
+    /// Dropping the future does not take the row back: it is written or refused unobserved.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] means that the row's fate is unknown; any other error means
+    /// that it was not written. Neither lets the certificate leave. [`LedgerError::Busy`] comes at
+    /// once, without waiting, when too many rows wait already.
+    pub async fn record(&self, record: Record) -> Result<(), LedgerError> {
+        let (answer, durable) = oneshot::channel();
+        let message = Message::Row(Box::new(Entry::new(record)?), answer);
+        self.queue
+            .try_send(message)
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => LedgerError::Busy,
+                mpsc::error::TrySendError::Closed(_) => LedgerError::Closed,
+            })?;
+        // A writer that ends without an answer ended in the middle of something.
+        durable.await.unwrap_or(Err(LedgerError::Unavailable))
+    }
+
+    /// See [`Reader::find`].
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub async fn find(&self, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError> {
+        self.reader.find(query, limit).await
+    }
+
+    /// See [`Reader::count`].
+    ///
+    /// # Errors
+    /// As [`Reader::count`].
+    pub async fn count(&self) -> Result<u64, LedgerError> {
+        self.reader.count().await
+    }
+
+    /// Whether rows can be written, by the outcome of the last attempt, and read, by a small
+    /// attempt now. A ledger that cannot be written tries by itself to become well again.
+    ///
+    /// # Errors
+    /// Says which of the two fails.
+    pub async fn healthy(&self) -> Result<(), LedgerError> {
+        if self.queue.is_closed() {
+            return Err(LedgerError::Closed);
+        }
+        if !*self.writable.borrow() {
+            return Err(LedgerError::Unavailable);
+        }
+        sqlite::ping(&self.reader.pool).await
+    }
+
+    /// Takes no more rows, writes those that wait, and returns when the database is closed.
+    pub async fn close(&self) {
+        // An error means that the writer has ended already.
+        self.queue.send(Message::Close).await.ok();
+        let mut writable = self.writable.clone();
+        while writable.changed().await.is_ok() {}
+        self.reader.pool.close().await;
+    }
+}
+
+/// A ledger opened for searching only.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pool: SqlitePool,
+}
+
+impl Reader {
+    /// The rows that match, the newest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// Fails when the database cannot be read or a matching row is damaged.
+    pub async fn find(&self, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError> {
+        sqlite::find(&self.pool, query, limit).await
+    }
+
+    /// How many rows there are. It counts them one by one: not for every request.
+    ///
+    /// # Errors
+    /// Fails when the database cannot be read.
+    pub async fn count(&self) -> Result<u64, LedgerError> {
+        sqlite::count(&self.pool).await
+    }
+}
+
+/// An absolute path is never taken for one of SQLite's special names, such as `:memory:`.
+fn absolute(path: &Path) -> Result<PathBuf, LedgerError> {
+    std::path::absolute(path).map_err(|source| LedgerError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+async fn existing(path: &Path) -> Result<PathBuf, LedgerError> {
+    let path = absolute(path)?;
+    match tokio::fs::metadata(&path).await {
+        Ok(_) => Ok(path),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(LedgerError::Missing { path })
+        }
+        Err(source) => Err(LedgerError::File { path, source }),
+    }
+}
+
+/// The most rows that may wait. At some kilobytes each, a few megabytes; at the slowest disk worth
+/// running on, about a second's wait.
+const QUEUE: usize = 1024;
+
+#[cfg(test)]
+mod tests;
