@@ -1,1 +1,158 @@
-//! To be written.
+//! The whole path of a signing request, in order. Every door of the street leads here and there is
+//! no second way to a signature.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use time::OffsetDateTime;
+
+use crate::authority::{Authority, AuthorityError};
+use crate::certificate::extensions::Extension;
+use crate::certificate::name::SubjectAlternativeName;
+use crate::certificate::precertificate::Certificate;
+use crate::certificate::profile::{ProfileError, SerialNumber};
+use crate::ctlog::{AppendError, Log};
+use crate::identity::{IdentityError, Issuers};
+use crate::ledger::{Ledger, LedgerError, Record};
+use crate::possession::{self, KeyRequest, PossessionError};
+
+/// What a caller asks for, as it came: nothing in it is trusted yet.
+#[derive(Debug)]
+pub struct Request {
+    /// The OpenID Connect token.
+    pub unverified_token: String,
+    /// The key to be certified and the proof that the caller holds it.
+    pub key: KeyRequest,
+    /// The serial number, drawn at the door.
+    pub serial: SerialNumber,
+}
+
+/// A certificate that stands in the log and in the ledger, and so may leave.
+#[derive(Debug)]
+pub struct Issued {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Who it speaks for.
+    pub name: SubjectAlternativeName,
+    /// The token's issuer.
+    pub issuer: String,
+    /// The token's subject.
+    pub subject: String,
+    /// Where it stands in the log.
+    pub log_index: u64,
+}
+
+/// The step at which a request ended.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// Who asks could not be established.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The key is not good enough, or not proven to be the caller's.
+    #[error(transparent)]
+    Possession(#[from] PossessionError),
+    /// No certificate can be written.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The authority could not sign.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The transparency log did not take it.
+    #[error(transparent)]
+    Log(#[from] AppendError),
+    /// The ledger did not record it.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// The rooms of the craft, brought together.
+#[derive(Debug, Clone)]
+pub struct Issuance {
+    /// Whom we believe.
+    pub issuers: Arc<Issuers>,
+    /// Who signs.
+    pub authority: Arc<Authority>,
+    /// Where everybody can see it.
+    pub log: Log,
+    /// Where we remember it.
+    pub ledger: Arc<Ledger>,
+}
+
+impl Issuance {
+    /// Finishes what waits and lets the databases go.
+    pub async fn close(&self) {
+        self.log.close().await;
+        self.ledger.close().await;
+    }
+
+    /// Turns a token and a proven key into a certificate. It answers only when the certificate is
+    /// durable in both log and ledger; an error means that no certificate has left.
+    ///
+    /// # Errors
+    /// [`IssueError`], by the step that failed.
+    pub async fn issue(
+        &self,
+        request: &Request,
+        now: OffsetDateTime,
+    ) -> Result<Issued, IssueError> {
+        let principal = self
+            .issuers
+            .authenticate(&request.unverified_token, now)
+            .await?;
+        let key = possession::prove(&request.key, &principal.challenge)?;
+        let profile = self.authority.profile();
+        let template = profile.template(
+            &principal.name,
+            &principal.extensions,
+            &key,
+            request.serial,
+            now,
+        )?;
+        let precertificate = self.authority.sign_precertificate(template).await?;
+        let logged = self.log.append(&precertificate, now).await?;
+        let certificate = self
+            .authority
+            .sign_certificate(precertificate, &logged.sct)
+            .await?;
+        self.ledger
+            .record(Record {
+                serial: *certificate.serial().as_bytes(),
+                sha256: sha256(certificate.der()),
+                identity: principal.name.to_string(),
+                identity_kind: principal.name.kind().to_owned(),
+                issuer: principal.issuer.clone(),
+                subject: principal.subject.clone(),
+                extensions: named(principal.extensions.iter()),
+                not_before: certificate.not_before(),
+                not_after: certificate.not_after(),
+                log_id: logged.sct.log_id,
+                log_index: Some(logged.index),
+                sct_timestamp_ms: logged.sct.timestamp_ms,
+                token_sha256: sha256(request.unverified_token.as_bytes()),
+                key_sha256: key.fingerprint(),
+                issued_at: now,
+                certificate: certificate.der().to_vec(),
+            })
+            .await?;
+        Ok(Issued {
+            certificate,
+            name: principal.name,
+            issuer: principal.issuer,
+            subject: principal.subject,
+            log_index: logged.index,
+        })
+    }
+}
+
+fn named<'a>(values: impl Iterator<Item = (Extension, &'a str)>) -> BTreeMap<String, String> {
+    values
+        .map(|(extension, value)| (extension.name().to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    hash
+}

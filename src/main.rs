@@ -1,2 +1,7 @@
-//! To be written.
-fn main() {}
+//! The `vouchsafe` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vouchsafe::cli::main()
+}

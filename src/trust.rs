@@ -119,6 +119,34 @@ pub enum TrustError {
     Period,
 }
 
+/// All trust files of one deployment, written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustFiles {
+    /// The trusted root as JSON.
+    pub trusted_root: String,
+    /// The signing configuration as JSON.
+    pub signing_config: String,
+    /// Both in one, as JSON.
+    pub client_config: String,
+    /// The certificates as PEM.
+    pub bundle: String,
+}
+
+impl TrustFiles {
+    /// Writes them.
+    ///
+    /// # Errors
+    /// [`TrustError`]: an address, a time or a key that some client could not use.
+    pub fn new(root: &TrustedRoot, signing: &SigningConfig) -> Result<Self, TrustError> {
+        Ok(Self {
+            trusted_root: root.to_json()?,
+            signing_config: signing.to_json()?,
+            client_config: signing.with_trusted_root(root)?,
+            bundle: root.to_pem()?,
+        })
+    }
+}
+
 impl TrustedRoot {
     /// The trusted root as JSON (`application/vnd.dev.sigstore.trustedroot+json;version=0.1`). The
     /// same input gives the same bytes.

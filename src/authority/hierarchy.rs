@@ -135,6 +135,16 @@ pub fn encrypt_private_key(
         .map_err(pkcs8::Error::from)?)
 }
 
+/// Makes a P-256 private key, PKCS#8 in DER.
+///
+/// # Errors
+/// [`HierarchyError::Certificate`], if the library has no randomness.
+pub fn new_p256_key() -> Result<Zeroizing<Vec<u8>>, HierarchyError> {
+    Ok(Zeroizing::new(
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_der(),
+    ))
+}
+
 fn authority(
     name: DistinguishedName,
     serial: SerialNumber,

@@ -132,7 +132,7 @@ impl Edge {
         let mut index = self.size;
         let mut height = 0_u32;
         loop {
-            if height % TILE_HEIGHT == 0 {
+            if height.is_multiple_of(TILE_HEIGHT) {
                 self.extend_tile(height / TILE_HEIGHT, index, &hash, sealed);
             }
             if index & 1 == 0 {

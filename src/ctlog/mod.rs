@@ -67,6 +67,19 @@ pub struct Config {
     pub queue: usize,
 }
 
+impl Config {
+    /// A log for code-signing certificates, with the usual queue.
+    #[must_use]
+    pub fn new(database: PathBuf, origin: String) -> Self {
+        Self {
+            database,
+            origin,
+            extended_key_usages: default_usages(),
+            queue: default_queue(),
+        }
+    }
+}
+
 /// The certificates a log is opened with, in DER.
 #[derive(Clone, Debug, Default)]
 pub struct Chains {
@@ -365,6 +378,12 @@ impl Log {
             .ok()
             .and_then(|reason| reason.clone());
         reason.unwrap_or(Fatal::Stopped)
+    }
+
+    /// Whether it still takes entries.
+    #[must_use]
+    pub fn in_service(&self) -> bool {
+        self.shared.fatal.borrow().is_none() && !self.shared.requests.is_closed()
     }
 
     /// Finishes what waits, closes the database and lets go of its lock. Every handle to this log is

@@ -206,19 +206,18 @@ pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
 }
 
 /// The verdict on a row, or the error again if it is something worse.
-pub(super) fn refusal(error: sqlx::Error) -> Result<LedgerError, sqlx::Error> {
+fn refusal(error: sqlx::Error) -> Result<LedgerError, sqlx::Error> {
     if !is_refusal(&error) {
         return Err(error);
     }
     let unique = error
         .as_database_error()
-        .is_some_and(|verdict| verdict.is_unique_violation());
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
     Ok(if unique {
         LedgerError::DuplicateSerial
     } else {
         LedgerError::Refused(Arc::new(error))
     })
-}
 }
 
 /// Moves everything written so far out of the write-ahead log into the database file, under a

@@ -1,1 +1,248 @@
-//! To be written.
+//! The street door: bytes in, status codes out. It decides nothing.
+
+mod body;
+mod ctlog;
+mod health;
+mod http;
+mod legacy;
+mod pool;
+mod problem;
+mod reply;
+mod request_id;
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use der::pem::LineEnding;
+use hyper_util::rt::TokioTimer;
+use time::OffsetDateTime;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::pool::Pool;
+use self::problem::Problem;
+use self::reply::{CertificateChain, Configuration, TrustBundle};
+use self::request_id::RequestId;
+use crate::certificate::profile::SerialNumber;
+use crate::config::LOG_PREFIX;
+use crate::issuance::{Issuance, Request};
+use crate::possession::KeyRequest;
+use crate::trust::TrustFiles;
+
+type BodyRejection = axum::extract::rejection::BytesRejection;
+
+/// A server that has everything it needs and no port yet.
+#[derive(Debug)]
+pub struct App {
+    issuance: Issuance,
+    pool: Pool,
+    documents: Documents,
+}
+
+/// Answers that never change while the server runs, written once.
+#[derive(Debug)]
+struct Documents {
+    trust_bundle: bytes::Bytes,
+    configuration: bytes::Bytes,
+    root_certificate: String,
+    /// The part of every answered chain that follows the leaf.
+    issuing_chain: Vec<String>,
+    trust: TrustFiles,
+}
+
+impl App {
+    /// Prepares the fixed answers and starts the issuing threads.
+    ///
+    /// # Errors
+    /// Threads that cannot be started.
+    pub fn new(
+        issuance: Issuance,
+        trust: TrustFiles,
+        threads: usize,
+        queue: usize,
+    ) -> std::io::Result<Arc<Self>> {
+        let pem = issuance.authority.chain().pem();
+        let chains = vec![CertificateChain {
+            certificates: pem.to_vec(),
+        }];
+        let documents = Documents {
+            trust_bundle: serde_json::to_vec(&TrustBundle { chains })?.into(),
+            configuration: serde_json::to_vec(&Configuration::of(issuance.issuers.configured()))?
+                .into(),
+            root_certificate: pem.join("\n").trim_end().to_owned(),
+            issuing_chain: pem.iter().map(|pem| pem.trim_end().to_owned()).collect(),
+            trust,
+        };
+        let pool = Pool::start(threads, threads.saturating_mul(4).saturating_add(queue))?;
+        Ok(Arc::new(Self {
+            issuance,
+            pool,
+            documents,
+        }))
+    }
+
+    /// Every route of the server, for whoever brings a connection.
+    pub fn router(self: &Arc<Self>) -> Router {
+        let signing = Router::new()
+            .route("/api/v2/signingCert", post(http::signing_certificate))
+            .route("/api/v1/signingCert", post(legacy::signing_certificate))
+            .layer(DefaultBodyLimit::max(MAX_BODY));
+        let log = ctlog::routes().layer(DefaultBodyLimit::max(MAX_SUBMISSION));
+        Router::new()
+            .merge(signing)
+            .route(
+                "/api/v2/trustBundle",
+                get(http::trust_bundle).head(problem::method_not_allowed),
+            )
+            .route(
+                "/api/v2/configuration",
+                get(http::configuration).head(problem::method_not_allowed),
+            )
+            .route(
+                "/api/v1/rootCert",
+                get(legacy::root_certificate).head(problem::method_not_allowed),
+            )
+            .route("/trust/{file}", get(health::trust_file))
+            .route("/healthz", get(health::healthz))
+            .route("/livez", get(health::livez))
+            .route("/readyz", get(health::readyz))
+            .method_not_allowed_fallback(problem::method_not_allowed)
+            .nest(LOG_PREFIX, log)
+            .fallback(problem::not_found)
+            .layer(CatchPanicLayer::custom(problem::panicked))
+            .layer(from_fn_with_state(DEADLINE, problem::deadline))
+            .layer(from_fn(request_id::name_request))
+            .with_state(Arc::clone(self))
+    }
+
+    /// Issues one certificate on the issuing threads, writes the one log line about it, and answers
+    /// with the PEM chain.
+    async fn issue(
+        self: &Arc<Self>,
+        unverified_token: String,
+        key: KeyRequest,
+        id: RequestId,
+    ) -> Result<Vec<String>, Problem> {
+        let serial = random().map_err(|_| Problem::no_randomness(&id))?;
+        let request = Request {
+            unverified_token,
+            key,
+            serial: SerialNumber::from_random(serial),
+        };
+        let app = Arc::clone(self);
+        let work = async move {
+            let issued = app.issuance.issue(&request, now()).await?;
+            let leaf =
+                der::pem::encode_string("CERTIFICATE", LineEnding::LF, issued.certificate.der())
+                    .map(|pem| pem.trim_end().to_owned())
+                    .unwrap_or_default();
+            Ok((issued, leaf))
+        };
+        match self.pool.run(work).await {
+            Ok(Ok((issued, leaf))) => {
+                tracing::info!(
+                    request_id = %id,
+                    identity = %issued.name,
+                    issuer = issued.issuer,
+                    subject = issued.subject,
+                    serial = %Hex(issued.certificate.serial().as_bytes()),
+                    log_index = issued.log_index,
+                    "issued"
+                );
+                let chain = self.documents.issuing_chain.iter().cloned();
+                Ok(std::iter::once(leaf).chain(chain).collect())
+            }
+            Ok(Err(error)) => Err(Problem::issue(&error, &id)),
+            Err(error) => Err(Problem::pool(error, &id)),
+        }
+    }
+}
+
+/// Answers on `listener`, which the caller bound, until `shutdown` ends; then takes no new requests
+/// and gives those under way [`DRAIN`] to end.
+///
+/// # Errors
+/// A listener that cannot be used.
+pub async fn serve(
+    listener: TcpListener,
+    app: &Arc<App>,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let handle = Handle::new();
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(NoDelayAcceptor::new())
+        .handle(handle.clone());
+    server
+        .http_builder()
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    server
+        .http_builder()
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .max_pending_accept_reset_streams(20)
+        .max_header_list_size(32 << 10)
+        .keep_alive_interval(Duration::from_secs(20));
+    let serving = server.serve(app.router().into_make_service());
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => ended,
+        () = shutdown => {
+            handle.graceful_shutdown(Some(DRAIN));
+            serving.await
+        }
+    }
+}
+
+/// The street's clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the door at which a request's time is taken"
+)]
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+/// The street's dice.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the door at which a request's serial number and name are drawn"
+)]
+fn random<const N: usize>() -> Result<[u8; N], aws_lc_rs::error::Unspecified> {
+    let mut octets = [0; N];
+    aws_lc_rs::rand::fill(&mut octets)?;
+    Ok(octets)
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A token, a key and a proof fit many times over.
+const MAX_BODY: usize = 64 << 10;
+/// A chain for the log.
+const MAX_SUBMISSION: usize = 128 << 10;
+const MAX_HEADERS: usize = 64;
+const MAX_HEADER_BYTES: usize = 32 << 10;
+/// How long a client may take to send its headers, also the life of an idle connection.
+const HEADER_READ: Duration = Duration::from_secs(5);
+/// How long a request may take in all.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How long requests under way may take once the server was told to stop.
+const DRAIN: Duration = Duration::from_secs(30);

@@ -94,7 +94,7 @@ impl SqliteStore {
         let directory = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
-        sync(directory.unwrap_or(Path::new(".")))
+        sync(directory.unwrap_or_else(|| Path::new(".")))
     }
 
     /// Opens the database to write to it, for this process alone.

@@ -1,0 +1,220 @@
+//! A new deployment: keys, certificates, databases and the files that name them.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::{Config, ConfigError};
+use crate::authority::file::Passphrase;
+use crate::authority::hierarchy::{
+    Curve, Hierarchy, HierarchyError, encrypt_private_key, new_p256_key,
+};
+use crate::authority::key::KeyError;
+use crate::certificate::profile::SerialNumber;
+use crate::ctlog::{Log, LogError};
+use crate::ledger::{Ledger, LedgerError};
+
+/// What a new deployment is to be.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The origin at which clients will reach it.
+    pub public_url: &'a str,
+    /// Where it will listen.
+    pub listen: std::net::SocketAddr,
+    /// The organisation in both certificates.
+    pub organization: &'a str,
+    /// The beginning of both certificates' common name.
+    pub common_name: &'a str,
+    /// The curve of the issuing key.
+    pub curve: Curve,
+    /// The file with the passphrase for the keys; without one a random passphrase is made.
+    pub passphrase_file: Option<PathBuf>,
+    /// The issuers' file, as text.
+    pub issuers: &'a str,
+}
+
+/// Randomness for a new deployment, drawn at the door.
+#[derive(Debug)]
+pub struct Entropy {
+    /// For the serial numbers of root and intermediate.
+    pub serials: [[u8; 20]; 2],
+    /// For the passphrase.
+    pub passphrase: [u8; 32],
+}
+
+/// A deployment that could not be made. Nothing of it is left at its place.
+#[derive(Debug, thiserror::Error)]
+pub enum FreshError {
+    /// Nothing is ever overwritten.
+    #[error("{0} exists and is not an empty directory; nothing was changed")]
+    Exists(PathBuf),
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The given passphrase cannot be read.
+    #[error(transparent)]
+    Passphrase(#[from] KeyError),
+    /// An empty passphrase protects nothing.
+    #[error("the passphrase is empty")]
+    EmptyPassphrase,
+    /// Keys and certificates could not be made.
+    #[error(transparent)]
+    Hierarchy(#[from] HierarchyError),
+    /// The log could not be created.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The ledger could not be created.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The new configuration does not hold, for one of the plan's values.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// Makes a deployment at `directory`, which must not exist or be empty. Everything is written beside
+/// it first and then moved there in one step, so that after a crash there is a whole deployment or
+/// none.
+///
+/// # Errors
+/// [`FreshError`].
+pub async fn create(
+    directory: &Path,
+    plan: &Plan<'_>,
+    entropy: &Entropy,
+    now: OffsetDateTime,
+) -> Result<(), FreshError> {
+    let is_free = match fs::read_dir(directory) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if !is_free {
+        return Err(FreshError::Exists(directory.to_owned()));
+    }
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = directory.with_file_name(format!(".{name}.unfinished"));
+    let written = write_all(&unfinished, plan, entropy, now).await;
+    if let Err(error) = written {
+        // What was begun is ours alone; if it cannot be removed the next attempt will say so.
+        let _removed = fs::remove_dir_all(&unfinished);
+        return Err(error);
+    }
+    let file = |source| FreshError::File {
+        path: directory.to_owned(),
+        source,
+    };
+    fs::rename(&unfinished, directory).map_err(file)?;
+    let parent = directory
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    File::open(parent)
+        .and_then(|parent| parent.sync_all())
+        .map_err(file)
+}
+
+async fn write_all(
+    at: &Path,
+    plan: &Plan<'_>,
+    entropy: &Entropy,
+    now: OffsetDateTime,
+) -> Result<(), FreshError> {
+    for directory in [at.to_owned(), at.join("ca"), at.join("log")] {
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .map_err(|source| FreshError::File {
+                path: directory.clone(),
+                source,
+            })?;
+    }
+    let (passphrase, passphrase_file) = match &plan.passphrase_file {
+        Some(file) => (
+            Passphrase::File(file.clone()).read(Path::new(""))?,
+            file.clone(),
+        ),
+        None => {
+            let passphrase = Zeroizing::new(URL_SAFE_NO_PAD.encode(entropy.passphrase));
+            write(&at.join("passphrase"), 0o600, &passphrase)?;
+            (passphrase, PathBuf::from("passphrase"))
+        }
+    };
+    if passphrase.is_empty() {
+        return Err(FreshError::EmptyPassphrase);
+    }
+
+    let serials = entropy.serials.map(SerialNumber::from_random);
+    let Hierarchy { root, intermediate } = Hierarchy::create(
+        plan.organization,
+        plan.common_name,
+        plan.curve,
+        serials,
+        now,
+    )?;
+    write(&at.join("ca/root.pem"), 0o644, &root.certificate_pem)?;
+    write(
+        &at.join("ca/root.key.pem"),
+        0o600,
+        &encrypt_private_key(&root.private_key_der, &passphrase)?,
+    )?;
+    let chain = intermediate.certificate_pem + &root.certificate_pem;
+    write(&at.join("ca/chain.pem"), 0o644, &chain)?;
+    write(
+        &at.join("ca/intermediate.key.pem"),
+        0o600,
+        &encrypt_private_key(&intermediate.private_key_der, &passphrase)?,
+    )?;
+    write(
+        &at.join("log/key.pem"),
+        0o600,
+        &encrypt_private_key(&new_p256_key()?, &passphrase)?,
+    )?;
+
+    let quoted = serde_json::to_string(&passphrase_file).unwrap_or_default();
+    let settings = SAMPLE
+        .replace(
+            "public-url: http://127.0.0.1:5555",
+            &format!("public-url: {}", plan.public_url),
+        )
+        .replace(
+            "listen: 127.0.0.1:5555",
+            &format!("listen: {}", plan.listen),
+        )
+        .replace("file: passphrase", &format!("file: {quoted}"));
+    write(&at.join("vouchsafe.yaml"), 0o644, &settings)?;
+    write(&at.join("issuers.yaml"), 0o644, plan.issuers)?;
+
+    let config = Config::read(&at.join("vouchsafe.yaml"))?;
+    Log::create(&config.log_config(), &config.log_signer()?, now).await?;
+    Ledger::create(&config.ledger_database())
+        .await?
+        .close()
+        .await;
+    Ok(())
+}
+
+/// Writes a file that does not exist yet, and waits until it is on the disk.
+fn write(path: &Path, mode: u32, text: &str) -> Result<(), FreshError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let written = options.open(path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|source| FreshError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+const SAMPLE: &str = include_str!("../../config/vouchsafe.yaml");

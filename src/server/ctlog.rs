@@ -1,0 +1,169 @@
+//! The log's public face: RFC 6962 submission and the tiles of C2SP static-ct-api, under one prefix.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{App, now};
+use crate::ctlog::AppendError;
+use crate::ctlog::store::StoreError;
+use crate::ctlog::submission::Submission;
+use crate::ctlog::tile::TilePath;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/ct/v1/add-chain", post(add_chain))
+        .route("/ct/v1/add-pre-chain", post(add_pre_chain))
+        .route("/ct/v1/get-roots", get(roots))
+        .route("/checkpoint", get(checkpoint))
+        .route("/tile/{*path}", get(tile))
+        .route("/issuer/{fingerprint}", get(issuer))
+        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
+}
+
+/// `{"chain": [base64 DER, …]}`, the certificate first.
+#[derive(Deserialize)]
+struct Chain {
+    chain: Vec<String>,
+}
+
+async fn add_chain(state: State<Arc<App>>, body: Bytes) -> Response {
+    submit(state, &body, Submission::Certificate).await
+}
+
+async fn add_pre_chain(state: State<Arc<App>>, body: Bytes) -> Response {
+    submit(state, &body, Submission::Precertificate).await
+}
+
+async fn submit(
+    State(app): State<Arc<App>>,
+    body: &[u8],
+    kind: fn(Vec<Vec<u8>>) -> Submission,
+) -> Response {
+    let chain = serde_json::from_slice::<Chain>(body).ok();
+    let decoded = chain
+        .and_then(|Chain { chain }| chain.iter().map(|one| STANDARD.decode(one).ok()).collect());
+    let Some(chain) = decoded else {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "the body is not {\"chain\": [base64 DER, ...]}",
+        );
+    };
+    match app.issuance.log.submit(kind(chain), now()).await {
+        Ok(sct) => Json(json!({
+            "sct_version": 0,
+            "id": STANDARD.encode(sct.log_id),
+            "timestamp": sct.timestamp_ms,
+            "extensions": STANDARD.encode(&sct.extensions),
+            "signature": STANDARD.encode(sct.digitally_signed()),
+        }))
+        .into_response(),
+        Err(error) => {
+            let status = match &error {
+                AppendError::Refused(_) => StatusCode::BAD_REQUEST,
+                AppendError::Busy => StatusCode::TOO_MANY_REQUESTS,
+                AppendError::ClockBehind { .. }
+                | AppendError::NotWritten
+                | AppendError::Unavailable
+                | AppendError::Full
+                | AppendError::Signature => StatusCode::SERVICE_UNAVAILABLE,
+                AppendError::Entry(_) | AppendError::NoAuthority | AppendError::Mismatch => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            };
+            tracing::info!(status = status.as_u16(), %error, "submission refused");
+            let mut response = refusal(status, &error.to_string());
+            if status != StatusCode::BAD_REQUEST {
+                response
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            response
+        }
+    }
+}
+
+async fn roots(State(app): State<Arc<App>>) -> Response {
+    let certificates: Vec<String> = app
+        .issuance
+        .log
+        .roots()
+        .map(|der| STANDARD.encode(der))
+        .collect();
+    Json(json!({"certificates": certificates})).into_response()
+}
+
+async fn checkpoint(State(app): State<Arc<App>>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, app.issuance.log.checkpoint()).into_response()
+}
+
+async fn tile(State(app): State<Arc<App>>, Path(path): Path<String>) -> Response {
+    let log = &app.issuance.log;
+    let found = match TilePath::parse(&format!("tile/{path}")) {
+        Some(TilePath::Hashes { level, n, width }) => log.tile(level, n, width).await,
+        Some(TilePath::Data { n, width }) => log.data_tile(n, width).await,
+        None => Ok(None),
+    };
+    immutable(found, "application/octet-stream")
+}
+
+async fn issuer(State(app): State<Arc<App>>, Path(fingerprint): Path<String>) -> Response {
+    let mut hash = [0; 32];
+    let is_canonical = fingerprint.len() == 64
+        && fingerprint
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let decoded = is_canonical
+        && hash
+            .iter_mut()
+            .zip(fingerprint.as_bytes().chunks(2))
+            .all(|(byte, digits)| {
+                let parsed = str::from_utf8(digits)
+                    .ok()
+                    .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+                parsed.map(|parsed| *byte = parsed).is_some()
+            });
+    if !decoded {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    immutable(
+        app.issuance.log.issuer(&hash).await,
+        "application/pkix-cert",
+    )
+}
+
+/// What is under such a name never changes; what is not there yet is 404, which readers tell from an
+/// error.
+fn immutable(found: Result<Option<Vec<u8>>, StoreError>, kind: &'static str) -> Response {
+    match found {
+        Ok(Some(bytes)) => {
+            let headers: [(HeaderName, &str); 2] = [
+                (header::CONTENT_TYPE, kind),
+                (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+            ];
+            (headers, bytes).into_response()
+        }
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the log cannot be read");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn refusal(status: StatusCode, sentence: &str) -> Response {
+    (status, format!("{sentence}\n")).into_response()
+}
