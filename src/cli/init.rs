@@ -60,6 +60,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         },
         passphrase_file: passphrase_file.map(std::path::absolute).transpose()?,
         issuers: include_str!("../../config/issuers.yaml"),
+        development: false,
     };
     fresh::create(&dir, &plan, &entropy()?, now()).await?;
 

@@ -1,8 +1,10 @@
 //! The command line: one file a command. Results go to standard output, talk to standard error.
 
 mod check;
-
+mod demo;
+mod dev;
 mod init;
+mod ledger;
 
 mod serve;
 mod terminal;
@@ -26,6 +28,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the whole stack once, ask it for three certificates, and check everything about them
+    Demo,
+    /// Run a throwaway stack on loopback with a demo OpenID provider; for development only
+    Dev(dev::Arguments),
     /// Make a new deployment: root, intermediate, log, ledger and configuration
     Init(init::Arguments),
     /// Run the certificate authority
@@ -34,6 +40,8 @@ enum Command {
     Check(ConfigArgument),
     /// Print the files that verifiers and signers need
     Trust(trust::Arguments),
+    /// Search what was issued
+    Ledger(ledger::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -52,6 +60,9 @@ pub fn main() -> ExitCode {
     // The one provider of cryptography for every TLS connection; it cannot have been set before.
     let _first = aws_lc_rs::default_provider().install_default();
     let ended = match command {
+        Command::Demo => run(demo::run()),
+        Command::Dev(arguments) => run(dev::run(arguments)),
+        Command::Ledger(arguments) => run(ledger::run(arguments)),
         Command::Init(arguments) => run(init::run(arguments)),
         Command::Serve(arguments) => run(serve::run(arguments.config)),
         Command::Check(arguments) => run(check::run(arguments.config)),

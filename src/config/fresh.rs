@@ -37,6 +37,8 @@ pub struct Plan<'a> {
     pub passphrase_file: Option<PathBuf>,
     /// The issuers' file, as text.
     pub issuers: &'a str,
+    /// Whether it is to trust issuers over plain HTTP on loopback.
+    pub development: bool,
 }
 
 /// Randomness for a new deployment, drawn at the door.
@@ -191,7 +193,8 @@ async fn write_all(
             &format!("listen: {}", plan.listen),
         )
         .replace("file: passphrase", &format!("file: {quoted}"));
-    write(&at.join("vouchsafe.yaml"), 0o644, &settings)?;
+    let development = if plan.development { DEVELOPMENT } else { "" };
+    write(&at.join("vouchsafe.yaml"), 0o644, &(settings + development))?;
     write(&at.join("issuers.yaml"), 0o644, plan.issuers)?;
 
     let config = Config::read(&at.join("vouchsafe.yaml"))?;
@@ -217,4 +220,6 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), FreshError> {
     })
 }
 
+const DEVELOPMENT: &str =
+    "\n# Not for production.\ndevelopment:\n  allow-http-loopback-issuers: true\n";
 const SAMPLE: &str = include_str!("../../config/vouchsafe.yaml");

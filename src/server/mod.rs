@@ -175,6 +175,18 @@ pub async fn serve(
     app: &Arc<App>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
+    serve_router(listener, app.router(), shutdown).await
+}
+
+/// The same for any routes.
+///
+/// # Errors
+/// A listener that cannot be used.
+pub async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(listener)?
@@ -195,7 +207,7 @@ pub async fn serve(
         .max_pending_accept_reset_streams(20)
         .max_header_list_size(32 << 10)
         .keep_alive_interval(Duration::from_secs(20));
-    let serving = server.serve(app.router().into_make_service());
+    let serving = server.serve(router.into_make_service());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => ended,
