@@ -21,13 +21,33 @@ pub struct FileKey {
 
 /// Where the passphrase of an encrypted key is. Never a value: a flag or a setting would show it to
 /// everyone who can list processes or read the configuration.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PassphraseSettings")]
 pub enum Passphrase {
     /// A file; one line break at its end does not count.
     File(PathBuf),
     /// A credential of this name, handed over by the service manager in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+}
+
+/// `file: PATH` or `credential: NAME`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PassphraseSettings {
+    file: Option<PathBuf>,
+    credential: Option<String>,
+}
+
+impl TryFrom<PassphraseSettings> for Passphrase {
+    type Error = &'static str;
+
+    fn try_from(settings: PassphraseSettings) -> Result<Self, Self::Error> {
+        match settings {
+            PassphraseSettings { file: Some(file), credential: None } => Ok(Self::File(file)),
+            PassphraseSettings { file: None, credential: Some(name) } => Ok(Self::Credential(name)),
+            PassphraseSettings { .. } => Err("a passphrase has either a file or a credential"),
+        }
+    }
 }
 
 impl Passphrase {

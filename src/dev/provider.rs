@@ -191,7 +191,7 @@ impl Provider {
         for shape in Shape::ALL {
             let url = self.issuer(shape);
             let kind = match shape {
-                Shape::Github => "ci-provider\n    ci-provider: github-workflow",
+                Shape::Github => "ci-provider\n    ci-provider: github-actions",
                 Shape::Google | Shape::Email => "email",
             };
             // Writing to a string cannot fail.
