@@ -151,7 +151,7 @@ impl Leaf {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = self.usage.clone();
         params.extended_key_usages = self.purpose.clone();
-        params.is_ca = self.is_ca.clone();
+        params.is_ca = self.is_ca;
         if let Some(names) = &self.names {
             params.custom_extensions = vec![extension(SAN_OID, names.clone(), true)];
         }
