@@ -1,0 +1,155 @@
+//! A deployment on disk and the server process that runs on it.
+
+use std::fs::{self, OpenOptions};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::http::Connection;
+use super::issuer::Issuer;
+
+/// What `vouchsafe init` made, with one trusted issuer: the given one.
+pub(crate) struct Deployment {
+    directory: TempDir,
+    address: SocketAddr,
+}
+
+impl Deployment {
+    /// Makes a deployment below the build directory, which is on a real disk where a temporary
+    /// directory often is in memory.
+    pub(crate) fn create(issuer: &Issuer) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        let address = free_address();
+        let made = Self { directory, address };
+        let output = program()
+            .args(["init", "--dir"])
+            .arg(made.path())
+            .args(["--public-url", &made.origin(), "--listen", &address.to_string()])
+            .output()
+            .expect("the program runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "init failed: {told}");
+        fs::write(made.path().join("issuers.yaml"), issuer.issuers_yaml()).expect("issuers.yaml is written");
+        let settings = made.configuration();
+        let mut text = fs::read_to_string(&settings).expect("init wrote a configuration");
+        text.push_str("\ndevelopment:\n  allow-http-loopback-issuers: true\n");
+        fs::write(settings, text).expect("the configuration is written");
+        made
+    }
+
+    /// The directory that holds its configuration, keys and databases.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("deployment")
+    }
+
+    /// Where the server listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server's origin, without a slash at the end.
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Starts the server and waits until it can issue.
+    pub(crate) fn start(&self) -> Server {
+        let talk = self.directory.path().join("server.log");
+        let log = OpenOptions::new().create(true).append(true).open(&talk).expect("a file for the log");
+        let errors = log.try_clone().expect("a second handle of a file");
+        let spawned = Instant::now();
+        let child = program()
+            .args(["serve", "--config"])
+            .arg(self.configuration())
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .expect("the program runs");
+        let mut server = Server { child, startup: Duration::ZERO };
+        while !is_ready(self.address) {
+            if let Some(status) = server.child.try_wait().expect("the child's state") {
+                panic!("the server ended at its start ({status}): {}", tail(&talk));
+            }
+            assert!(spawned.elapsed() < STARTUP_LIMIT, "not ready after {STARTUP_LIMIT:?}: {}", tail(&talk));
+            thread::sleep(POLL);
+        }
+        server.startup = spawned.elapsed();
+        server
+    }
+
+    /// The end of what the server wrote, for a failure's message.
+    pub(crate) fn talk(&self) -> String {
+        tail(&self.directory.path().join("server.log"))
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.path().join("vouchsafe.yaml")
+    }
+}
+
+/// A running server; killed when it is dropped, whatever happened before.
+pub(crate) struct Server {
+    child: Child,
+    startup: Duration,
+}
+
+impl Server {
+    /// How long it took from the start of the process to the first good answer of `/readyz`.
+    pub(crate) const fn startup(&self) -> Duration {
+        self.startup
+    }
+
+    /// The process's identifier.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `SIGKILL`: nothing in the process runs any more when this returns.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("a signal to our own child");
+        let status = self.child.wait().expect("the child's end");
+        assert!(status.code().is_none(), "the server had ended by itself before it was killed: {status}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only when the process is gone already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_vouchsafe"))
+}
+
+fn is_ready(address: SocketAddr) -> bool {
+    Connection::get_once(address, "/readyz").is_ok_and(|response| response.status == 200)
+}
+
+/// A free port on loopback, below those the system gives to outgoing connections: a client that
+/// polls a port from that range before anybody listens can be connected to itself.
+fn free_address() -> SocketAddr {
+    let first = 10_000 + std::process::id() % 20_000;
+    (first..first + 2_000)
+        .filter_map(|port| u16::try_from(port).ok())
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .expect("a free port")
+}
+
+fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// Between two looks at whether the server is ready: far below any start-up time.
+const POLL: Duration = Duration::from_micros(250);
+const STARTUP_LIMIT: Duration = Duration::from_secs(30);
