@@ -73,7 +73,7 @@ impl Issuer {
     /// RS256 over a message.
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.key.public_modulus_len()];
-        let encoding = &aws_lc_rs::signature::RSA_PKCS1_SHA256;
+        let encoding = &RSA_PKCS1_SHA256;
         self.key.sign(encoding, &self.random, message, &mut signature).expect("a signature");
         signature
     }
