@@ -92,7 +92,7 @@ impl Checkpoint {
             .strip_suffix('\n')
             .ok_or(CheckpointError::Malformed)?;
         let expected_id = key_id(origin, &verifier.log_id());
-        let mut refused = CheckpointError::Unsigned;
+        let mut outcome = Err(CheckpointError::Unsigned);
         for line in signatures.split('\n') {
             let (name, blob) = line
                 .strip_prefix(SIGNATURE_MARK)
@@ -104,11 +104,12 @@ impl Checkpoint {
             let Some((id, signature)) = blob.split_first_chunk::<4>() else {
                 return Err(CheckpointError::Malformed);
             };
-            if name != origin || *id != expected_id {
+            // A line whose key ID collides is another key's; so a failure is not the end, and after
+            // a success the other lines need only be lines.
+            if name != origin || *id != expected_id || outcome.is_ok() {
                 continue;
             }
-            // The note format ignores a line whose key ID collides, so look on after a failure.
-            refused = CheckpointError::Signature;
+            outcome = Err(CheckpointError::Signature);
             let Some((timestamp_ms, signature)) = split_signature(signature) else {
                 continue;
             };
@@ -119,10 +120,10 @@ impl Checkpoint {
                 timestamp_ms,
             };
             if verifier.verifies(&checkpoint.tree_head(), signature) {
-                return Ok(checkpoint);
+                outcome = Ok(checkpoint);
             }
         }
-        Err(refused)
+        outcome
     }
 
     /// RFC 6962 section 3.5, what a tree head's signature covers:

@@ -360,7 +360,7 @@ async fn a_changed_database_is_not_opened() {
         "DELETE FROM entry WHERE leaf_index = 270",
         "UPDATE tile SET hashes = zeroblob(length(hashes)) WHERE id = 1",
         "UPDATE tile SET hashes = substr(hashes, 1, length(hashes) - 32) WHERE id = 1",
-        "UPDATE tile SET hashes = hashes || zeroblob(32) WHERE id = 1",
+        "UPDATE tile SET hashes = CAST(hashes || zeroblob(32) AS BLOB) WHERE id = 1",
         "UPDATE tile SET hashes = zeroblob(8192) WHERE id = 0",
         "DELETE FROM tile WHERE id = 0",
         "DELETE FROM tile WHERE id = 1 << 40",
@@ -387,7 +387,7 @@ async fn the_long_look_finds_what_the_short_one_cannot() {
         "UPDATE entry SET tile_leaf = zeroblob(length(tile_leaf)) WHERE leaf_index = 3",
         "UPDATE entry SET sct_signature = zeroblob(70) WHERE leaf_index = 3",
         "UPDATE entry SET dedup = zeroblob(32) WHERE leaf_index = 3",
-        "UPDATE tile SET hashes = zeroblob(32) || substr(hashes, 33) WHERE id = 0",
+        "UPDATE tile SET hashes = CAST(zeroblob(32) || substr(hashes, 33) AS BLOB) WHERE id = 0",
         "DELETE FROM entry WHERE leaf_index = 3",
         "DELETE FROM tile WHERE id = 0",
     ];
