@@ -185,6 +185,15 @@ impl Keys {
         }
     }
 
+    /// Until no refresh is running, without starting one.
+    #[cfg(test)]
+    pub(super) async fn settle(&self) {
+        let running = self.lock().running.clone();
+        if let Some(mut running) = running {
+            while running.changed().await.is_ok() {}
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Refresh> {
         self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -204,3 +204,6 @@ impl Issuers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
