@@ -1,6 +1,6 @@
 //! Keys that are refused by name.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::LazyLock};
 
 use super::{PossessionError, Weakness, key::CandidateKey};
 
@@ -38,7 +38,7 @@ impl BlockedKeys {
     }
 
     pub(super) fn check(&self, key: &CandidateKey) -> Result<(), PossessionError> {
-        if PUBLISHED.contains(&key.fingerprint) {
+        if PUBLISHED_KEYS.contains(&key.fingerprint) {
             return Err(PossessionError::KeyInsecure(Weakness::Published));
         }
         if self.0.contains(&key.fingerprint) {
@@ -70,4 +70,24 @@ fn fingerprint(text: &str) -> Option<[u8; 32]> {
     Some(fingerprint)
 }
 
-const PUBLISHED: &[[u8; 32]] = &[];
+static PUBLISHED_KEYS: LazyLock<HashSet<[u8; 32]>> =
+    LazyLock::new(|| PUBLISHED.iter().copied().filter_map(fingerprint).collect());
+
+/// Private keys that anyone can look up: the worked examples of standards, and the smallest scalar.
+/// People do paste them.
+const PUBLISHED: &[&str] = &[
+    // RFC 6979 A.2.5
+    "5a7a78cca4a0f420d9bc62bb669c3c2759e39f723d3ae10dcbe0f0815a07ecd4",
+    // RFC 6979 A.2.6
+    "2f95601fa82060b909bfc6b979dbd303d34d34e0afb27ea496beac362f242a4b",
+    // RFC 6979 A.2.7
+    "2fb6d46385242ea4ad431f7175e7014eb74a5fc60f65b50ca54cc23c5b08de38",
+    // The generators of P-256, P-384 and P-521, whose private scalar is 1
+    "5cd252fb0ce8932436faf8ccd1040981b89ee4ad6b9fe9e2a2b7e71aacb27cd3",
+    "29f8fe74f38c49d49810cec736a26732a30bff2e64827b709a1c63340d4f7181",
+    "dcaa139396632a8daba1ba49ceccce0c417786f014698a06221b083d77754bda",
+    // RFC 8032 7.1, TEST 1, 2 and 3
+    "06e3fd8fda29bb60ab59557de61edb0aecdb231134be30e75b455f8e1b792fa9",
+    "deb2ded39dc26fce0e6085b6fc34bf6b5941913bbfe2ea614113cff9e004c170",
+    "8d39ba50abe50f77b6bb8ae7b6927aff7ffbeba35ad2837c0e51e82bcbcc60d5",
+];

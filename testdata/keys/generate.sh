@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-rm -f ./*.pem ./*.sig ./*.der challenge.txt
+rm -f ./*.pem ./*.sig challenge.txt fingerprints.txt
 
 printf '%s' 'artist@example.com' > challenge.txt
 
@@ -93,3 +93,8 @@ openssl req -new -newhdr -key "$work/p256" -sha256 -config requests.cnf -out csr
 # ---- The same key under requests that ask for very different certificates.
 request p256 sha256 csr-p256-bare.pem -subj /
 request p256 sha256 csr-p256-greedy.pem -section greedy
+
+# ---- What the accepted keys' SubjectPublicKeyInfo hash to.
+for name in rsa-2048 rsa-3072 rsa-4096 p256 p384 p521 ed25519; do
+    printf '%s %s\n' "$(openssl pkey -pubin -in $name.pem -outform DER | openssl dgst -sha256 -r | cut -c1-64)" $name
+done > fingerprints.txt
