@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
-use super::harness::der;
 use super::harness::deployment::Deployment;
+use super::harness::der;
 use super::harness::http::{Connection, Response};
 use super::harness::received::Received;
 use super::harness::request::SigningRequest;
@@ -38,7 +38,13 @@ struct Answered {
 }
 
 /// Sends all requests through `clients` connections.
-pub(crate) fn run(deployment: &Deployment, process: &Process, clients: usize, requests: Vec<SigningRequest>, runtime: &Runtime) -> Row {
+pub(crate) fn run(
+    deployment: &Deployment,
+    process: &Process,
+    clients: usize,
+    requests: Vec<SigningRequest>,
+    runtime: &Runtime,
+) -> Row {
     let count = requests.len();
     let waiting = Rc::new(RefCell::new(requests));
     let answered = Rc::new(RefCell::new(Vec::with_capacity(count)));
@@ -47,14 +53,22 @@ pub(crate) fn run(deployment: &Deployment, process: &Process, clients: usize, re
     let (elapsed, used) = runtime.block_on(local.run_until(async {
         let mut connections = Vec::new();
         for _ in 0..clients {
-            connections.push(Connection::open(deployment.address()).await.expect("a connection"));
+            connections.push(
+                Connection::open(deployment.address())
+                    .await
+                    .expect("a connection"),
+            );
         }
         let before = process.used();
         let begin = Instant::now();
         let running: Vec<_> = connections
             .into_iter()
             .map(|mut connection| {
-                let (waiting, answered, resident) = (Rc::clone(&waiting), Rc::clone(&answered), Rc::clone(&resident));
+                let (waiting, answered, resident) = (
+                    Rc::clone(&waiting),
+                    Rc::clone(&answered),
+                    Rc::clone(&resident),
+                );
                 let process = process.clone();
                 tokio::task::spawn_local(async move {
                     loop {
@@ -64,7 +78,11 @@ pub(crate) fn run(deployment: &Deployment, process: &Process, clients: usize, re
                         let response = connection.exchange(&request.http).await;
                         let took = asked.elapsed();
                         let broken = response.is_err();
-                        answered.borrow_mut().push(Answered { request, response, took });
+                        answered.borrow_mut().push(Answered {
+                            request,
+                            response,
+                            took,
+                        });
                         if answered.borrow().len() == count * 3 / 4 {
                             *resident.borrow_mut() = process.resident();
                         }
@@ -85,8 +103,16 @@ pub(crate) fn run(deployment: &Deployment, process: &Process, clients: usize, re
     summary(answered, count, elapsed, used, resident)
 }
 
-fn summary(answered: Vec<Answered>, asked: usize, elapsed: Duration, used: Duration, resident: u64) -> Row {
-    let mut failures: Vec<String> = (answered.len()..asked).map(|_| "never sent: its connection had ended".to_owned()).collect();
+fn summary(
+    answered: Vec<Answered>,
+    asked: usize,
+    elapsed: Duration,
+    used: Duration,
+    resident: u64,
+) -> Row {
+    let mut failures: Vec<String> = (answered.len()..asked)
+        .map(|_| "never sent: its connection had ended".to_owned())
+        .collect();
     let mut took: Vec<Duration> = answered.iter().map(|answer| answer.took).collect();
     took.sort_unstable();
     let mut serials = HashSet::new();
@@ -116,7 +142,10 @@ fn summary(answered: Vec<Answered>, asked: usize, elapsed: Duration, used: Durat
 
 /// The certificate in an answer, if it is for the key that was sent.
 fn certificate(answer: &Answered) -> Result<Received, String> {
-    let response = answer.response.as_ref().map_err(|error| format!("no answer: {error}"))?;
+    let response = answer
+        .response
+        .as_ref()
+        .map_err(|error| format!("no answer: {error}"))?;
     let text = || String::from_utf8_lossy(&response.body).into_owned();
     if response.status != 200 {
         return Err(format!("{}: {}", response.status, text()));

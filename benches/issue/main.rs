@@ -15,9 +15,9 @@
     reason = "a measuring program: it asks the clock, prints, and ends at the first surprise"
 )]
 
+mod bare;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
-mod bare;
 mod load;
 mod process;
 
@@ -42,21 +42,47 @@ fn main() -> ExitCode {
     };
     let issuer = Issuer::start();
     let deployment = Deployment::create(&issuer);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
 
     let bare = Bare::measure(&issuer, &deployment.path(), plan.samples, &runtime);
-    println!("bare cryptography of one issuance        {:>8.1} µs on one thread, {:.1} µs with both processors at it", micros(bare.cryptography), micros(bare.cryptography_crowded));
-    println!("bare commit: append 3 kB, fdatasync      {:>8.2} ms", millis(bare.append));
-    println!("bare commit: SQLite WAL FULL, 3 kB row   {:>8.2} ms", millis(bare.sqlite));
+    println!(
+        "bare cryptography of one issuance        {:>8.1} µs on one thread, {:.1} µs with both processors at it",
+        micros(bare.cryptography),
+        micros(bare.cryptography_crowded)
+    );
+    println!(
+        "bare commit: append 3 kB, fdatasync      {:>8.2} ms",
+        millis(bare.append)
+    );
+    println!(
+        "bare commit: SQLite WAL FULL, 3 kB row   {:>8.2} ms",
+        millis(bare.sqlite)
+    );
 
-    let new = median((0..plan.starts).map(|_| deployment.start().startup()).collect());
+    let new = median(
+        (0..plan.starts)
+            .map(|_| deployment.start().startup())
+            .collect(),
+    );
 
     let server = deployment.start();
     let process = Process::of(server.id());
     let mut first = 0;
-    let mut failures = load::run(&deployment, &process, 2, prepare(&issuer, first, plan.warm_up), &runtime).failures;
+    let mut failures = load::run(
+        &deployment,
+        &process,
+        2,
+        prepare(&issuer, first, plan.warm_up),
+        &runtime,
+    )
+    .failures;
     first += plan.warm_up as u64;
-    println!("\nclients  requests  certificates/s    p50 ms    p99 ms  CPU µs/certificate  certificates/commit  RSS MiB");
+    println!(
+        "\nclients  requests  certificates/s    p50 ms    p99 ms  CPU µs/certificate  certificates/commit  RSS MiB"
+    );
     let mut rows = Vec::new();
     for (clients, count) in plan.rows {
         let requests = prepare(&issuer, first, *count);
@@ -76,30 +102,59 @@ fn main() -> ExitCode {
     }
     let peak = process.peak_resident();
     server.kill();
-    let used = median((0..plan.starts).map(|_| deployment.start().startup()).collect());
+    let used = median(
+        (0..plan.starts)
+            .map(|_| deployment.start().startup())
+            .collect(),
+    );
 
-    println!("\ncold start, new deployment               {:>8.1} ms", millis(new));
-    println!("cold start, after the load and a kill    {:>8.1} ms", millis(used));
-    println!("peak resident memory                     {:>8.1} MiB\n", mebibytes(peak));
+    println!(
+        "\ncold start, new deployment               {:>8.1} ms",
+        millis(new)
+    );
+    println!(
+        "cold start, after the load and a kill    {:>8.1} ms",
+        millis(used)
+    );
+    println!(
+        "peak resident memory                     {:>8.1} MiB\n",
+        mebibytes(peak)
+    );
     compare(&bare, &rows, peak, new.max(used));
 
     if failures.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("\n{} answers were not what they should be; the first:", failures.len());
-    failures.iter().take(3).for_each(|failure| println!("  {failure}"));
+    println!(
+        "\n{} answers were not what they should be; the first:",
+        failures.len()
+    );
+    failures
+        .iter()
+        .take(3)
+        .for_each(|failure| println!("  {failure}"));
     println!("{}", deployment.talk());
     ExitCode::FAILURE
 }
 
 /// The goals, each against what was measured a moment ago on this machine.
 fn compare(bare: &Bare, rows: &[(usize, Row)], peak: u64, start: Duration) {
-    let row = |clients| rows.iter().find(|(of, _)| *of == clients).map(|(_, row)| row);
+    let row = |clients| {
+        rows.iter()
+            .find(|(of, _)| *of == clients)
+            .map(|(_, row)| row)
+    };
     if let Some(row) = row(32) {
         let ratio = row.cpu_per_certificate.as_secs_f64() / bare.cryptography.as_secs_f64();
-        let crowded = row.cpu_per_certificate.as_secs_f64() / bare.cryptography_crowded.as_secs_f64();
+        let crowded =
+            row.cpu_per_certificate.as_secs_f64() / bare.cryptography_crowded.as_secs_f64();
         let measured = format!("{ratio:.2} × ({crowded:.2} × with both processors at it)");
-        goal("CPU of a certificate at 32 clients", &measured, "1.60 × bare cryptography", ratio <= 1.6);
+        goal(
+            "CPU of a certificate at 32 clients",
+            &measured,
+            "1.60 × bare cryptography",
+            ratio <= 1.6,
+        );
     }
     if let Some(row) = row(1) {
         let beyond = |commit: Duration| row.p50.saturating_sub(commit * 2);
@@ -109,10 +164,25 @@ fn compare(bare: &Bare, rows: &[(usize, Row)], peak: u64, start: Duration) {
             millis(beyond(bare.sqlite)),
             millis(beyond(bare.append))
         );
-        goal("p50 at 1 client", &measured, "2 SQLite commits + 1.5 ms", beyond(bare.sqlite) <= Duration::from_micros(1500));
+        goal(
+            "p50 at 1 client",
+            &measured,
+            "2 SQLite commits + 1.5 ms",
+            beyond(bare.sqlite) <= Duration::from_micros(1500),
+        );
     }
-    goal("peak resident memory", &format!("{:.1} MiB", mebibytes(peak)), "48 MiB", peak <= 48 << 20);
-    goal("cold start", &format!("{:.0} ms", millis(start)), "200 ms", start <= Duration::from_millis(200));
+    goal(
+        "peak resident memory",
+        &format!("{:.1} MiB", mebibytes(peak)),
+        "48 MiB",
+        peak <= 48 << 20,
+    );
+    goal(
+        "cold start",
+        &format!("{:.0} ms", millis(start)),
+        "200 ms",
+        start <= Duration::from_millis(200),
+    );
 }
 
 fn goal(what: &str, measured: &str, at_most: &str, met: bool) {
@@ -148,6 +218,21 @@ struct Plan {
     samples: usize,
 }
 
-const FULL: Plan = Plan { rows: &[(1, 1_500), (8, 3_500), (32, 5_000), (128, 5_000)], warm_up: 400, starts: 5, samples: 31 };
-const QUICK: Plan = Plan { rows: &[(1, 200), (8, 400), (32, 800), (128, 800)], warm_up: 100, starts: 3, samples: 11 };
-const SMOKE: Plan = Plan { rows: &[(1, 5), (8, 40)], warm_up: 4, starts: 1, samples: 3 };
+const FULL: Plan = Plan {
+    rows: &[(1, 1_500), (8, 3_500), (32, 5_000), (128, 5_000)],
+    warm_up: 400,
+    starts: 5,
+    samples: 31,
+};
+const QUICK: Plan = Plan {
+    rows: &[(1, 200), (8, 400), (32, 800), (128, 800)],
+    warm_up: 100,
+    starts: 3,
+    samples: 11,
+};
+const SMOKE: Plan = Plan {
+    rows: &[(1, 5), (8, 40)],
+    warm_up: 4,
+    starts: 1,
+    samples: 3,
+};

@@ -16,13 +16,26 @@ pub(crate) struct Used(HashMap<String, Duration>);
 
 impl Process {
     pub(crate) fn of(id: u32) -> Self {
-        Self { directory: PathBuf::from(format!("/proc/{id}")) }
+        Self {
+            directory: PathBuf::from(format!("/proc/{id}")),
+        }
     }
 
     /// Processor time so far, to the nanosecond, by thread.
     pub(crate) fn used(&self) -> Used {
-        let threads = fs::read_dir(self.directory.join("task")).expect("the process lives").flatten();
-        Used(threads.filter_map(|thread| Some((thread.file_name().into_string().ok()?, on_processor(&thread.path())?))).collect())
+        let threads = fs::read_dir(self.directory.join("task"))
+            .expect("the process lives")
+            .flatten();
+        Used(
+            threads
+                .filter_map(|thread| {
+                    Some((
+                        thread.file_name().into_string().ok()?,
+                        on_processor(&thread.path())?,
+                    ))
+                })
+                .collect(),
+        )
     }
 
     /// Memory now resident, in bytes.
@@ -37,8 +50,15 @@ impl Process {
 
     fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(self.directory.join("status")).expect("the process lives");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells memory");
-        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .expect("the kernel tells memory");
+        let kibibytes: u64 = line
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("a number of kB");
         kibibytes << 10
     }
 }
@@ -48,9 +68,17 @@ impl Used {
     /// they end the run instead: the server keeps its threads.
     pub(crate) fn since(&self, earlier: &Self) -> Duration {
         for thread in earlier.0.keys() {
-            assert!(self.0.contains_key(thread), "a thread of the server ended under load");
+            assert!(
+                self.0.contains_key(thread),
+                "a thread of the server ended under load"
+            );
         }
-        self.0.iter().map(|(thread, used)| used.saturating_sub(earlier.0.get(thread).copied().unwrap_or_default())).sum()
+        self.0
+            .iter()
+            .map(|(thread, used)| {
+                used.saturating_sub(earlier.0.get(thread).copied().unwrap_or_default())
+            })
+            .sum()
     }
 }
 
@@ -61,5 +89,7 @@ pub(crate) fn of_this_thread() -> Duration {
 
 fn on_processor(thread: &Path) -> Option<Duration> {
     let schedstat = fs::read_to_string(thread.join("schedstat")).ok()?;
-    Some(Duration::from_nanos(schedstat.split_ascii_whitespace().next()?.parse().ok()?))
+    Some(Duration::from_nanos(
+        schedstat.split_ascii_whitespace().next()?.parse().ok()?,
+    ))
 }

@@ -43,8 +43,14 @@ impl TryFrom<PassphraseSettings> for Passphrase {
 
     fn try_from(settings: PassphraseSettings) -> Result<Self, Self::Error> {
         match settings {
-            PassphraseSettings { file: Some(file), credential: None } => Ok(Self::File(file)),
-            PassphraseSettings { file: None, credential: Some(name) } => Ok(Self::Credential(name)),
+            PassphraseSettings {
+                file: Some(file),
+                credential: None,
+            } => Ok(Self::File(file)),
+            PassphraseSettings {
+                file: None,
+                credential: Some(name),
+            } => Ok(Self::Credential(name)),
             PassphraseSettings { .. } => Err("a passphrase has either a file or a credential"),
         }
     }

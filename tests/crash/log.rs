@@ -41,45 +41,80 @@ pub(crate) struct Entry {
 impl LogKey {
     /// The one log of the deployment's trusted root.
     pub(crate) fn fetch(address: SocketAddr) -> Self {
-        let answer = Connection::get_once(address, "/trust/trusted-root").expect("the trusted root");
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        let answer =
+            Connection::get_once(address, "/trust/trusted-root").expect("the trusted root");
+        assert_eq!(
+            answer.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&answer.body)
+        );
         let root: Value = serde_json::from_slice(&answer.body).expect("the trusted root is JSON");
         let bytes = |pointer: &str| {
             let text = root.pointer(pointer).and_then(Value::as_str);
-            STANDARD.decode(text.unwrap_or_else(|| panic!("{pointer} in {root}"))).expect("base64")
+            STANDARD
+                .decode(text.unwrap_or_else(|| panic!("{pointer} in {root}")))
+                .expect("base64")
         };
         let spki = bytes("/ctlogs/0/publicKey/rawBytes");
         let id = sha256(&spki);
-        assert_eq!(bytes("/ctlogs/0/logId/keyId"), id, "RFC 6962 section 3.2: LogID is the SHA-256 hash of the log's key");
+        assert_eq!(
+            bytes("/ctlogs/0/logId/keyId"),
+            id,
+            "RFC 6962 section 3.2: LogID is the SHA-256 hash of the log's key"
+        );
         let key = VerifyingKey::from_public_key_der(&spki).expect("a P-256 key");
-        Self { id, key, origin: format!("{address}/log") }
+        Self {
+            id,
+            key,
+            origin: format!("{address}/log"),
+        }
     }
 
     /// The present checkpoint.
-    pub(crate) async fn checkpoint(&self, connection: &mut Connection) -> std::io::Result<Checkpoint> {
+    pub(crate) async fn checkpoint(
+        &self,
+        connection: &mut Connection,
+    ) -> std::io::Result<Checkpoint> {
         let answer = connection.get("/log/checkpoint").await?;
         let note = String::from_utf8_lossy(&answer.body);
         assert_eq!(answer.status, 200, "{note}");
-        Ok(self.read(&note).unwrap_or_else(|| panic!("not a checkpoint of this log: {note}")))
+        Ok(self
+            .read(&note)
+            .unwrap_or_else(|| panic!("not a checkpoint of this log: {note}")))
     }
 
     /// The signature is over `TreeHeadSignature` of RFC 6962 section 3.5; its line of the note holds
     /// a key ID, the time in milliseconds and the signature as a TLS `DigitallySigned`.
     fn read(&self, note: &str) -> Option<Checkpoint> {
         let (text, signatures) = note.split_once("\n\n")?;
-        let &[origin, size, root] = &text.lines().collect::<Vec<_>>()[..] else { return None };
-        let line = signatures.lines().find_map(|line| line.strip_prefix(&format!("— {} ", self.origin)))?;
+        let &[origin, size, root] = &text.lines().collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let line = signatures
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("— {} ", self.origin)))?;
         let line = STANDARD.decode(line).ok()?;
         let (_, rest) = line.split_first_chunk::<4>()?;
         let (timestamp, rest) = rest.split_first_chunk::<8>()?;
-        let (&[4, 3], rest) = rest.split_first_chunk::<2>()? else { return None };
-        let (signature, []) = vector(rest)? else { return None };
+        let (&[4, 3], rest) = rest.split_first_chunk::<2>()? else {
+            return None;
+        };
+        let (signature, []) = vector(rest)? else {
+            return None;
+        };
         let size: u64 = size.parse().ok()?;
         let root: Hash = STANDARD.decode(root).ok()?.try_into().ok()?;
         let signed = [&[0, 1], &timestamp[..], &size.to_be_bytes(), &root].concat();
-        self.key.verify(&signed, &Signature::from_der(signature).ok()?).ok()?;
+        self.key
+            .verify(&signed, &Signature::from_der(signature).ok()?)
+            .ok()?;
         let timestamp_ms = u64::from_be_bytes(*timestamp);
-        (origin == self.origin).then_some(Checkpoint { timestamp_ms, size, root })
+        (origin == self.origin).then_some(Checkpoint {
+            timestamp_ms,
+            size,
+            root,
+        })
     }
 }
 
@@ -89,13 +124,18 @@ pub(crate) async fn entries(connection: &mut Connection, first: u64, size: u64) 
     let mut next = first;
     while next < size {
         let (tile, width) = (next / TILE, (size - next / TILE * TILE).min(TILE));
-        let partial = if width < TILE { format!(".p/{width}") } else { String::new() };
+        let partial = if width < TILE {
+            format!(".p/{width}")
+        } else {
+            String::new()
+        };
         let path = format!("/log/tile/data/{}{partial}", number(tile));
         let answer = connection.get(&path).await.expect("a data tile");
         assert_eq!(answer.status, 200, "{path}");
         let mut rest = &answer.body[..];
         for index in tile * TILE..tile * TILE + width {
-            let (entry, after) = split(rest, index).unwrap_or_else(|| panic!("entry {index} of {path} is malformed"));
+            let (entry, after) = split(rest, index)
+                .unwrap_or_else(|| panic!("entry {index} of {path} is malformed"));
             rest = after;
             if index >= next {
                 found.push(entry);
@@ -110,7 +150,9 @@ pub(crate) async fn entries(connection: &mut Connection, first: u64, size: u64) 
 /// A `TileLeaf` of a precertificate: what the Merkle leaf holds, the precertificate, its chain.
 fn split(tile: &[u8], index: u64) -> Option<(Entry, &[u8])> {
     let (timestamp, rest) = tile.split_first_chunk::<8>()?;
-    let (&[0, 1], rest) = rest.split_first_chunk::<2>()? else { return None };
+    let (&[0, 1], rest) = rest.split_first_chunk::<2>()? else {
+        return None;
+    };
     let (_issuer_key_hash, rest) = rest.split_first_chunk::<32>()?;
     let (tbs, rest) = long_vector(rest)?;
     let (extensions, rest) = vector(rest)?;
@@ -120,7 +162,9 @@ fn split(tile: &[u8], index: u64) -> Option<(Entry, &[u8])> {
     let timestamped = &tile[..tile.len() - rest.len()];
     let (precertificate, rest) = long_vector(rest)?;
     let (chain, rest) = vector(rest)?;
-    let (chain, []) = chain.as_chunks::<32>() else { return None };
+    let (chain, []) = chain.as_chunks::<32>() else {
+        return None;
+    };
     let entry = Entry {
         timestamp_ms: u64::from_be_bytes(*timestamp),
         merkle_tree_leaf: [&[0, 0], timestamped].concat(),

@@ -14,7 +14,10 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) fn new() -> Self {
-        Self { perfect: Vec::new(), roots: vec![sha256(b"")] }
+        Self {
+            perfect: Vec::new(),
+            roots: vec![sha256(b"")],
+        }
     }
 
     /// Leaves in the tree.
@@ -34,7 +37,9 @@ impl Tree {
         }
         self.perfect.push(node);
         let from_right = self.perfect.iter().rev().map(|(_, hash)| *hash);
-        let root = from_right.reduce(|right, left| parent(&left, &right)).unwrap_or_default();
+        let root = from_right
+            .reduce(|right, left| parent(&left, &right))
+            .unwrap_or_default();
         self.roots.push(root);
     }
 }
@@ -58,9 +63,15 @@ fn defined_root(leaves: &[Vec<u8>]) -> Hash {
 #[test]
 fn the_checkers_own_tree_is_that_of_the_standard() {
     let mut tree = Tree::new();
-    let leaves: Vec<Vec<u8>> = (0..70_u8).map(|leaf| vec![leaf; usize::from(leaf)]).collect();
+    let leaves: Vec<Vec<u8>> = (0..70_u8)
+        .map(|leaf| vec![leaf; usize::from(leaf)])
+        .collect();
     for (size, leaf) in leaves.iter().enumerate() {
-        assert_eq!(tree.root_at(size as u64), Some(&defined_root(&leaves[..size])), "{size} leaves");
+        assert_eq!(
+            tree.root_at(size as u64),
+            Some(&defined_root(&leaves[..size])),
+            "{size} leaves"
+        );
         tree.push(leaf);
     }
 }

@@ -22,18 +22,25 @@ impl Deployment {
     /// Makes a deployment below the build directory, which is on a real disk where a temporary
     /// directory often is in memory.
     pub(crate) fn create(issuer: &Issuer) -> Self {
-        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        let directory =
+            tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let address = free_address();
         let made = Self { directory, address };
         let output = program()
             .args(["init", "--dir"])
             .arg(made.path())
-            .args(["--public-url", &made.origin(), "--listen", &address.to_string()])
+            .args([
+                "--public-url",
+                &made.origin(),
+                "--listen",
+                &address.to_string(),
+            ])
             .output()
             .expect("the program runs");
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "init failed: {told}");
-        fs::write(made.path().join("issuers.yaml"), issuer.issuers_yaml()).expect("issuers.yaml is written");
+        fs::write(made.path().join("issuers.yaml"), issuer.issuers_yaml())
+            .expect("issuers.yaml is written");
         let settings = made.configuration();
         let mut text = fs::read_to_string(&settings).expect("init wrote a configuration");
         text.push_str("\ndevelopment:\n  allow-http-loopback-issuers: true\n");
@@ -59,7 +66,11 @@ impl Deployment {
     /// Starts the server and waits until it can issue.
     pub(crate) fn start(&self) -> Server {
         let talk = self.directory.path().join("server.log");
-        let log = OpenOptions::new().create(true).append(true).open(&talk).expect("a file for the log");
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&talk)
+            .expect("a file for the log");
         let errors = log.try_clone().expect("a second handle of a file");
         let spawned = Instant::now();
         let child = program()
@@ -70,12 +81,19 @@ impl Deployment {
             .stderr(errors)
             .spawn()
             .expect("the program runs");
-        let mut server = Server { child, startup: Duration::ZERO };
+        let mut server = Server {
+            child,
+            startup: Duration::ZERO,
+        };
         while !is_ready(self.address) {
             if let Some(status) = server.child.try_wait().expect("the child's state") {
                 panic!("the server ended at its start ({status}): {}", tail(&talk));
             }
-            assert!(spawned.elapsed() < STARTUP_LIMIT, "not ready after {STARTUP_LIMIT:?}: {}", tail(&talk));
+            assert!(
+                spawned.elapsed() < STARTUP_LIMIT,
+                "not ready after {STARTUP_LIMIT:?}: {}",
+                tail(&talk)
+            );
             thread::sleep(POLL);
         }
         server.startup = spawned.elapsed();
@@ -113,7 +131,10 @@ impl Server {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("a signal to our own child");
         let status = self.child.wait().expect("the child's end");
-        assert!(status.code().is_none(), "the server had ended by itself before it was killed: {status}");
+        assert!(
+            status.code().is_none(),
+            "the server had ended by itself before it was killed: {status}"
+        );
     }
 }
 

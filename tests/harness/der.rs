@@ -16,11 +16,18 @@ pub(crate) fn first(input: &[u8]) -> Option<(Element<'_>, &[u8])> {
     let (length, header) = match length {
         0..=0x7f => (usize::from(length), 2),
         0x81 => (usize::from(*after.first()?), 3),
-        0x82 => (usize::from(u16::from_be_bytes(*after.first_chunk::<2>()?)), 4),
+        0x82 => (
+            usize::from(u16::from_be_bytes(*after.first_chunk::<2>()?)),
+            4,
+        ),
         0x80 | 0x83..=0xff => return None,
     };
     let whole = input.get(..header + length)?;
-    let element = Element { tag, content: &whole[header..], whole };
+    let element = Element {
+        tag,
+        content: &whole[header..],
+        whole,
+    };
     Some((element, &input[whole.len()..]))
 }
 
@@ -37,14 +44,18 @@ pub(crate) fn all(mut input: &[u8]) -> Option<Vec<Element<'_>>> {
 
 /// A certificate's to-be-signed part without one extension, and that extension's value.
 pub(crate) fn without_extension(certificate: &[u8], oid: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let (certificate, []) = first(certificate)? else { return None };
+    let (certificate, []) = first(certificate)? else {
+        return None;
+    };
     let (tbs, _) = first(certificate.content)?;
     let fields = all(tbs.content)?;
     let (extensions, before) = fields.split_last()?;
     if extensions.tag != EXTENSIONS {
         return None;
     }
-    let (list, []) = first(extensions.content)? else { return None };
+    let (list, []) = first(extensions.content)? else {
+        return None;
+    };
     let mut value = None;
     let mut kept = Vec::new();
     for extension in all(list.content)? {
@@ -55,7 +66,11 @@ pub(crate) fn without_extension(certificate: &[u8], oid: &[u8]) -> Option<(Vec<u
             kept.extend_from_slice(extension.whole);
         }
     }
-    let mut content: Vec<u8> = before.iter().flat_map(|field| field.whole).copied().collect();
+    let mut content: Vec<u8> = before
+        .iter()
+        .flat_map(|field| field.whole)
+        .copied()
+        .collect();
     content.extend(encode(EXTENSIONS, &encode(SEQUENCE, &kept)));
     Some((encode(SEQUENCE, &content), value?))
 }

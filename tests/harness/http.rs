@@ -24,7 +24,10 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16 << 10) })
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(16 << 10),
+        })
     }
 
     /// Sends a whole request and reads the whole answer. An answer cut short is an error.
@@ -50,7 +53,10 @@ impl Connection {
     /// `GET` without a runtime, over a connection of its own.
     pub(crate) fn get_once(address: SocketAddr, path: &str) -> io::Result<Response> {
         let mut stream = std::net::TcpStream::connect(address)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         parse(&answer)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
@@ -60,7 +66,9 @@ impl Connection {
 /// The bytes of a JSON `POST`.
 pub(crate) fn post(path: &str, json: &str) -> Vec<u8> {
     let length = json.len();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
     [head.as_bytes(), json.as_bytes()].concat()
 }
 
@@ -69,9 +77,17 @@ fn parse(received: &[u8]) -> io::Result<Option<Response>> {
     let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);
     };
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "not an HTTP answer of known length");
+    let malformed = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not an HTTP answer of known length",
+        )
+    };
     let head = str::from_utf8(&received[..end]).map_err(|_| malformed())?;
-    let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or_else(malformed)?;
+    let status = head
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3))
+        .ok_or_else(malformed)?;
     let length = head
         .lines()
         .filter_map(|line| line.split_once(':'))
@@ -82,6 +98,9 @@ fn parse(received: &[u8]) -> io::Result<Option<Response>> {
     if body.len() > length {
         return Err(malformed());
     }
-    let response = || Response { status: status.parse().unwrap_or(0), body: body.to_vec() };
+    let response = || Response {
+        status: status.parse().unwrap_or(0),
+        body: body.to_vec(),
+    };
     Ok((body.len() == length).then(response))
 }

@@ -24,7 +24,12 @@ impl Issuer {
     /// Makes a key and serves it on a free port.
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
-        let url = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
+        let url = format!(
+            "http://{}",
+            listener
+                .local_addr()
+                .expect("a bound listener has an address")
+        );
         let key = KeyPair::generate(KeySize::Rsa2048).expect("an RSA key");
         let public = key.public_key();
         let encode = |integer: &[u8]| URL_SAFE_NO_PAD.encode(integer);
@@ -46,13 +51,19 @@ impl Issuer {
                 answer(stream, &discovery.to_string(), &jwks.to_string()).ok();
             }
         });
-        Self { url, key, random: SystemRandom::new() }
+        Self {
+            url,
+            key,
+            random: SystemRandom::new(),
+        }
     }
 
     /// The issuers' file that trusts this provider and no other.
     pub(crate) fn issuers_yaml(&self) -> String {
         let url = &self.url;
-        format!("oidc-issuers:\n  {url}:\n    issuer-url: {url}\n    client-id: {AUDIENCE}\n    type: email\n")
+        format!(
+            "oidc-issuers:\n  {url}:\n    issuer-url: {url}\n    client-id: {AUDIENCE}\n    type: email\n"
+        )
     }
 
     /// A token for a verified email address.
@@ -74,7 +85,9 @@ impl Issuer {
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.key.public_modulus_len()];
         let encoding = &RSA_PKCS1_SHA256;
-        self.key.sign(encoding, &self.random, message, &mut signature).expect("a signature");
+        self.key
+            .sign(encoding, &self.random, message, &mut signature)
+            .expect("a signature");
         signature
     }
 
@@ -94,9 +107,16 @@ fn answer(mut stream: TcpStream, discovery: &str, jwks: &str) -> std::io::Result
         }
         request.extend_from_slice(&part[..length]);
     }
-    let body = if request.starts_with(b"GET /keys ") { jwks } else { discovery };
+    let body = if request.starts_with(b"GET /keys ") {
+        jwks
+    } else {
+        discovery
+    };
     let length = body.len();
-    write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 const KEY_ID: &str = "load";

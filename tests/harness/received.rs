@@ -34,18 +34,30 @@ impl Received {
     /// Reads the answer of `POST /api/v2/signingCert`.
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let answer: Value = serde_json::from_slice(body).ok()?;
-        let chain = answer.pointer("/signedCertificateEmbeddedSct/chain/certificates")?.as_array()?;
+        let chain = answer
+            .pointer("/signedCertificateEmbeddedSct/chain/certificates")?
+            .as_array()?;
         let mut chain = chain.iter().map(|pem| pem_to_der(pem.as_str()?));
         let certificate = chain.next()??;
         let issuer = chain.next()??;
         let (tbs, value) = der::without_extension(&certificate, &SCT_LIST)?;
-        let (list, []) = der::first(&value)? else { return None };
-        Some(Self { serial: serial(&certificate)?, tbs, issuer, sct: Sct::only_one_of(list.content)?, certificate })
+        let (list, []) = der::first(&value)? else {
+            return None;
+        };
+        Some(Self {
+            serial: serial(&certificate)?,
+            tbs,
+            issuer,
+            sct: Sct::only_one_of(list.content)?,
+            certificate,
+        })
     }
 
     /// Where the log says the entry is.
     pub(crate) fn index(&self) -> Option<u64> {
-        let &[0, 0, 5, a, b, c, d, e] = &*self.sct.extensions else { return None };
+        let &[0, 0, 5, a, b, c, d, e] = &*self.sct.extensions else {
+            return None;
+        };
         Some(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
     }
 
@@ -74,14 +86,24 @@ impl Received {
 
 impl Sct {
     fn only_one_of(list: &[u8]) -> Option<Self> {
-        let (list, []) = vector(list)? else { return None };
-        let (sct, []) = vector(list)? else { return None };
-        let (&[0], rest) = sct.split_first_chunk::<1>()? else { return None };
+        let (list, []) = vector(list)? else {
+            return None;
+        };
+        let (sct, []) = vector(list)? else {
+            return None;
+        };
+        let (&[0], rest) = sct.split_first_chunk::<1>()? else {
+            return None;
+        };
         let (log_id, rest) = rest.split_first_chunk::<32>()?;
         let (timestamp, rest) = rest.split_first_chunk::<8>()?;
         let (extensions, rest) = vector(rest)?;
-        let (&[4, 3], rest) = rest.split_first_chunk::<2>()? else { return None };
-        let (signature, []) = vector(rest)? else { return None };
+        let (&[4, 3], rest) = rest.split_first_chunk::<2>()? else {
+            return None;
+        };
+        let (signature, []) = vector(rest)? else {
+            return None;
+        };
         Some(Self {
             log_id: *log_id,
             timestamp_ms: u64::from_be_bytes(*timestamp),
@@ -110,12 +132,17 @@ fn serial(certificate: &[u8]) -> Option<[u8; 20]> {
     let integer = der::all(tbs.content)?.get(1)?.content;
     let digits = integer.strip_prefix(&[0]).unwrap_or(integer);
     let mut serial = [0; 20];
-    serial.get_mut(20_usize.checked_sub(digits.len())?..)?.copy_from_slice(digits);
+    serial
+        .get_mut(20_usize.checked_sub(digits.len())?..)?
+        .copy_from_slice(digits);
     Some(serial)
 }
 
 fn pem_to_der(pem: &str) -> Option<Vec<u8>> {
-    let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let base64: String = pem
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
     STANDARD.decode(base64).ok()
 }
 

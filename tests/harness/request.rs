@@ -31,9 +31,19 @@ pub(crate) fn prepare(issuer: &Issuer, first: u64, count: usize) -> Vec<SigningR
     thread::scope(|scope| {
         let chunks = numbers.chunks(count.div_ceil(workers).max(1));
         let running: Vec<_> = chunks
-            .map(|chunk| scope.spawn(move || chunk.iter().map(|number| one(issuer, *number, now)).collect::<Vec<_>>()))
+            .map(|chunk| {
+                scope.spawn(move || {
+                    chunk
+                        .iter()
+                        .map(|number| one(issuer, *number, now))
+                        .collect::<Vec<_>>()
+                })
+            })
             .collect();
-        running.into_iter().flat_map(|thread| thread.join().expect("a request can be prepared")).collect()
+        running
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("a request can be prepared"))
+            .collect()
     })
 }
 
@@ -41,10 +51,18 @@ fn one(issuer: &Issuer, number: u64, now: OffsetDateTime) -> SigningRequest {
     let email = format!("signer-{number}@example.com");
     let token = issuer.token(&email, number, now);
     let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a P-256 key");
-    let proof = key.sign(&SystemRandom::new(), email.as_bytes()).expect("a signature");
-    let spki: PublicKeyX509Der<'_> = key.public_key().as_der().expect("a public key has an encoding");
+    let proof = key
+        .sign(&SystemRandom::new(), email.as_bytes())
+        .expect("a signature");
+    let spki: PublicKeyX509Der<'_> = key
+        .public_key()
+        .as_der()
+        .expect("a public key has an encoding");
     let spki = spki.as_ref().to_vec();
-    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", wrapped(&STANDARD.encode(&spki)));
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        wrapped(&STANDARD.encode(&spki))
+    );
     let body = json!({
         "credentials": {"oidcIdentityToken": token},
         "publicKeyRequest": {
@@ -52,10 +70,18 @@ fn one(issuer: &Issuer, number: u64, now: OffsetDateTime) -> SigningRequest {
             "proofOfPossession": STANDARD.encode(proof.as_ref()),
         },
     });
-    SigningRequest { http: post("/api/v2/signingCert", &body.to_string()), spki, email }
+    SigningRequest {
+        http: post("/api/v2/signingCert", &body.to_string()),
+        spki,
+        email,
+    }
 }
 
 fn wrapped(base64: &str) -> String {
-    let lines: Vec<&str> = base64.as_bytes().chunks(64).filter_map(|line| str::from_utf8(line).ok()).collect();
+    let lines: Vec<&str> = base64
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|line| str::from_utf8(line).ok())
+        .collect();
     lines.join("\n")
 }

@@ -138,7 +138,11 @@ async fn a_write_that_fails_anywhere_leaves_nothing_and_the_store_usable() {
         let store = store(directory.path()).await;
         store.commit(&head(0), batch(0, 2)).await.unwrap();
         // Head and edge tile are there already and are replaced.
-        let event = if matches!(table, "head" | "tile") { "UPDATE" } else { "INSERT" };
+        let event = if matches!(table, "head" | "tile") {
+            "UPDATE"
+        } else {
+            "INSERT"
+        };
         let trigger = format!(
             "CREATE TRIGGER broken AFTER {event} ON {table} BEGIN SELECT RAISE({how}, 'no'); END"
         );
