@@ -103,6 +103,35 @@ fn ed25519_signatures_have_one_scalar() {
 }
 
 #[test]
+fn an_ed25519_signature_with_a_commitment_of_small_order_is_refused() {
+    use aws_lc_rs::digest::{SHA512, digest};
+    use ed25519_dalek::Verifier as _;
+    use num_bigint::BigUint;
+    let seed = [7_u8; 32];
+    let signer = ed25519_dalek::SigningKey::from_bytes(&seed);
+    let key = signer.verifying_key();
+    let mut secret = digest(&SHA512, &seed).as_ref()[..32].to_vec();
+    secret[0] &= 0xf8;
+    secret[31] = secret[31] & 0x7f | 0x40;
+    // Signed with the nonce 0: R is the identity, S the hash times the secret.
+    let mut signature = [0_u8; 64];
+    signature[0] = 1;
+    let hashed = [&signature[..32], key.as_bytes(), CHALLENGE.as_bytes()].concat();
+    let hash = BigUint::from_bytes_le(digest(&SHA512, &hashed).as_ref());
+    let order: BigUint =
+        (BigUint::from(1_u8) << 252_u32) + 27742317777372353535851937790883648493_u128;
+    let scalar = (hash * BigUint::from_bytes_le(&secret) % order).to_bytes_le();
+    signature[32..32 + scalar.len()].copy_from_slice(&scalar);
+
+    let elsewhere = ed25519_dalek::Signature::from_bytes(&signature);
+    key.verify(CHALLENGE.as_bytes(), &elsewhere).unwrap();
+    key.verify_strict(CHALLENGE.as_bytes(), &elsewhere)
+        .unwrap_err();
+    let got = prove_key(ed25519_spki(key.as_bytes()), signature);
+    assert_eq!(got, mismatch(KeyAlgorithm::Ed25519));
+}
+
+#[test]
 fn a_proof_over_another_challenge_is_refused() {
     for (name, algorithm) in ACCEPTED {
         let request = KeyRequest::PublicKey {
