@@ -194,6 +194,17 @@ impl Keys {
         }
     }
 
+    /// As if it had been asked, and had no keys to show.
+    #[cfg(test)]
+    pub(super) fn prove(&self, now: OffsetDateTime) {
+        self.held.store(Some(Arc::new(Held {
+            keys: KeySet::parse(br#"{"keys":[]}"#, Vec::new()).unwrap(),
+            renew_from: now,
+            stale_from: now,
+            gone_from: now,
+        })));
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Refresh> {
         self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -66,11 +66,6 @@ impl MatchedIssuers {
         self.entries.store(Arc::new(entries));
         Ok(keys)
     }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.entries.load().len()
-    }
 }
 
 fn make_room(
@@ -117,3 +112,105 @@ fn make_room(
 
 const MAX_TOTAL: usize = 256;
 const MAX_PER_PATTERN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::discovery::Source;
+    use super::super::outbound::{Outbound, Patience, Reach};
+    use super::*;
+    use time::Duration;
+
+    fn at(seconds: i64) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + Duration::seconds(seconds)
+    }
+
+    struct Crowd {
+        matched: MatchedIssuers,
+        source: Arc<Source>,
+    }
+
+    impl Crowd {
+        fn new() -> Self {
+            drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+            let outbound = Outbound::new(Reach::Loopback, &[], Patience::default()).unwrap();
+            let source = Arc::new(Source {
+                outbound,
+                keys_host: None,
+            });
+            Self {
+                matched: MatchedIssuers::default(),
+                source,
+            }
+        }
+
+        /// Lets an issuer in; a proven one has had keys before.
+        fn enter(&self, name: &str, pattern: usize, second: i64, proven: bool) -> bool {
+            let keys = Keys::new(name, Arc::clone(&self.source));
+            if proven {
+                keys.prove(at(second));
+            }
+            self.matched.enter(name, pattern, at(second), keys).is_ok()
+        }
+
+        fn knows(&self, name: &str, second: i64) -> bool {
+            self.matched.known(name, at(second)).is_some()
+        }
+
+        fn size(&self) -> usize {
+            self.matched.entries.load().len()
+        }
+    }
+
+    #[test]
+    fn strangers_push_out_issuers_that_have_proved_themselves() {
+        let crowd = Crowd::new();
+        for number in 0..60 {
+            assert!(crowd.enter(&format!("proven{number}"), 0, 0, true));
+        }
+        for second in 1..2_000 {
+            crowd.enter(&format!("stranger{second}"), 0, second, false);
+            assert!(crowd.size() <= MAX_PER_PATTERN);
+        }
+        for number in 0..60 {
+            assert!(crowd.knows(&format!("proven{number}"), 2_000), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_full_pattern_is_closed_for_ever() {
+        let crowd = Crowd::new();
+        for number in 0..64 {
+            assert!(crowd.enter(&format!("proven{number}"), 0, number, true));
+        }
+        assert!(
+            crowd.knows("proven0", 100),
+            "used again, it is no longer the oldest"
+        );
+        assert!(crowd.enter("newcomer", 0, 101, false));
+        assert!(crowd.knows("proven0", 102) && !crowd.knows("proven1", 102));
+        // Until the newcomer has proved itself or had its time, no other gets in.
+        assert!(!crowd.enter("another", 0, 110, false));
+        assert!(crowd.enter("another", 0, 111, false));
+        assert!(!crowd.knows("newcomer", 112) && crowd.knows("proven2", 112));
+    }
+
+    #[test]
+    fn one_pattern_takes_the_places_of_the_others() {
+        let crowd = Crowd::new();
+        assert!(crowd.enter("quiet", 9, 0, false));
+        for pattern in 0..5 {
+            for number in 0..100 {
+                crowd.enter(&format!("flood{pattern}-{number}"), pattern, 1, false);
+            }
+        }
+        assert!(crowd.size() <= MAX_TOTAL);
+        for second in 20..400 {
+            crowd.enter(&format!("later{second}"), 4, second, false);
+            assert!(crowd.size() <= MAX_TOTAL);
+        }
+        assert!(
+            crowd.knows("quiet", 400),
+            "a pattern with one issuer keeps it"
+        );
+    }
+}

@@ -411,6 +411,24 @@ mod tests {
         assert!(!Reach::Loopback.admits_url(&"http://10.0.0.1/x".parse().unwrap()));
     }
 
+    #[tokio::test]
+    async fn a_name_that_points_into_our_own_network_is_asked() {
+        let name = || "localhost".parse().unwrap();
+        for reach in [Reach::Public, Reach::Internal] {
+            let refused = Guard(reach).resolve(name()).await.err().unwrap();
+            let refused = refused.downcast_ref::<ProviderError>();
+            assert_eq!(refused, Some(&ProviderError::Address));
+        }
+        let mut found = Guard(Reach::Loopback).resolve(name()).await.unwrap();
+        assert!(found.all(|found| found.ip().is_loopback()));
+        // And the client does use the guard, and says so.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let outbound = Outbound::new(Reach::Public, &[], Patience::default()).unwrap();
+        let url = "https://localhost:9/".parse().unwrap();
+        let error = outbound.fetch(url).await.err().unwrap();
+        assert_eq!(error, ProviderError::Address);
+    }
+
     #[test]
     fn a_cache_directive_is_misread() {
         for (value, seconds) in [

@@ -42,7 +42,7 @@ fn email(url: &str, more: &str) -> String {
 fn configured(text: &str) -> Issuers {
     let patience = Patience {
         connect: Duration::from_secs(2),
-        total: Duration::from_millis(1500),
+        total: Duration::from_secs(10),
     };
     impatient(text, patience)
 }

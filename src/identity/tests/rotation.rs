@@ -195,8 +195,8 @@ async fn a_dead_or_slow_provider_holds_up_another() {
     );
     let good = Provider::start(&[&key]).await;
     let patience = Patience {
-        connect: Duration::from_millis(300),
-        total: Duration::from_millis(300),
+        connect: Duration::from_secs(1),
+        total: Duration::from_secs(1),
     };
     let blocks: String = [&dead, &slow, &good]
         .map(|one| email(&one.url(), ""))
