@@ -164,11 +164,11 @@ mod tests {
         for (text, issuer) in [
             (
                 "https://oidc.eks.*.amazonaws.com/id/*",
-                "https://oidc.eks.us-west-2.amazonaws.com/id/B02C93B6A2D30341AD01E1B6D48164CB",
+                "https://oidc.eks.us-west-2.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
             ),
             (
                 "https://container.googleapis.com/v1/projects/*/locations/*/clusters/*",
-                "https://container.googleapis.com/v1/projects/mattmoor-credit/locations/us-west1-b/clusters/tenant-cluster",
+                "https://container.googleapis.com/v1/projects/some-project/locations/us-west1-b/clusters/tenant-cluster",
             ),
             ("https://a.example/*", "https://a.example/_"),
             ("https://a.example/x*y", "https://a.example/xyyy"),

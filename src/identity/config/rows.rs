@@ -223,7 +223,10 @@ impl Level for IssuerLevel {
                 ));
             }
         };
-        let keys_host = text("jwkshost");
+        let keys_host = text("jwkshost").to_ascii_lowercase();
+        if keys_host.contains(['/', ':']) {
+            return Err("jwks-host is a bare host, without port and path".to_owned());
+        }
         if !keys_host.is_empty() {
             url::check(&format!("https://{keys_host}"), false, true, self.options)
                 .map_err(|reason| format!("jwks-host: {reason}"))?;

@@ -241,7 +241,11 @@ fn a_mistake_in_an_issuer_starts_the_server() {
         &["only the type email"],
     );
     refuse(&email(url, &["ca-cert: nonsense"]), 3, &["ca-cert"]);
-    refuse(&email(url, &["jwks-host: a/b?c"]), 3, &["jwks-host"]);
+    refuse(
+        &email(url, &["jwks-host: keys.example/x"]),
+        3,
+        &["jwks-host"],
+    );
     refuse(
         &email(url, &["skip-email-verification: perhaps"]),
         6,

@@ -122,7 +122,7 @@ fn a_gitlab_pipeline_is_somebody_else() {
             "ci_config_ref_uri": "gitlab.com/acme/app//.gitlab-ci.yml@refs/heads/main",
             "ci_config_sha": "aaaa", "runner_environment": "gitlab-hosted", "project_path": "acme/app",
             "sha": "bbbb", "ref": "main", "ref_type": kind, "project_id": "7", "namespace_path": "acme",
-            "namespace_id": "8", "pipeline_source": "push", "job_id": "3659681386",
+            "namespace_id": "8", "pipeline_source": "push", "job_id": "1234567890",
             "project_visibility": "private", "environment": "prod",
         })
     };
@@ -147,7 +147,7 @@ fn a_gitlab_pipeline_is_somebody_else() {
                 (BuildTrigger, "push"),
                 (
                     RunInvocationUri,
-                    "https://gitlab.com/acme/app/-/jobs/3659681386",
+                    "https://gitlab.com/acme/app/-/jobs/1234567890",
                 ),
                 (SourceRepositoryVisibilityAtSigning, "private"),
                 (DeploymentEnvironment, "prod"),
@@ -166,18 +166,18 @@ fn a_buildkite_job_is_somebody_else() {
     expect(
         "https://agent.buildkite.com",
         json!({
-            "organization_slug": "acme-inc", "pipeline_slug": "bash-example", "build_number": 1234567,
+            "organization_slug": "acme", "pipeline_slug": "example", "build_number": 1234567,
             "job_id": "0184990a", "runner_environment": "self-hosted", "build_commit": "aaaa",
             "build_source": "webhook",
         }),
-        "https://buildkite.com/acme-inc/bash-example",
+        "https://buildkite.com/acme/example",
         &[
             (RunnerEnvironment, "self-hosted"),
             (SourceRepositoryDigest, "aaaa"),
             (BuildTrigger, "webhook"),
             (
                 RunInvocationUri,
-                "https://buildkite.com/acme-inc/bash-example/builds/1234567#0184990a",
+                "https://buildkite.com/acme/example/builds/1234567#0184990a",
             ),
         ],
     );
@@ -220,23 +220,23 @@ fn a_circleci_job_is_somebody_else() {
 #[test]
 fn a_codefresh_build_is_somebody_else() {
     let claims = json!({
-        "account_name": "codefresh-account", "pipeline_name": "oidc-test/get-token",
-        "account_id": "628a80b693a15c0f9c13ab75", "pipeline_id": "65e5a53e52853dc51a5b0cc1",
-        "workflow_id": "65e6d5551e47e5bc243ca93f",
+        "account_name": "acme", "pipeline_name": "tools/build",
+        "account_id": "0123456789abcdef01234567", "pipeline_id": "89abcdef0123456789abcdef",
+        "workflow_id": "fedcba987654321001234567",
     });
     let values = |host: &str| {
         [
             (
                 BuildSignerUri,
-                format!("https://{host}/build/65e6d5551e47e5bc243ca93f"),
+                format!("https://{host}/build/fedcba987654321001234567"),
             ),
             (
                 BuildConfigUri,
-                format!("https://{host}/api/pipelines/65e5a53e52853dc51a5b0cc1"),
+                format!("https://{host}/api/pipelines/89abcdef0123456789abcdef"),
             ),
             (
                 RunInvocationUri,
-                format!("https://{host}/build/65e6d5551e47e5bc243ca93f"),
+                format!("https://{host}/build/fedcba987654321001234567"),
             ),
         ]
     };
@@ -251,7 +251,7 @@ fn a_codefresh_build_is_somebody_else() {
             .map(|(extension, value)| (*extension, value.as_str()))
             .collect();
         let name = format!(
-            "https://{host}/codefresh-account/oidc-test/get-token:628a80b693a15c0f9c13ab75/65e5a53e52853dc51a5b0cc1"
+            "https://{host}/acme/tools/build:0123456789abcdef01234567/89abcdef0123456789abcdef"
         );
         expect("https://oidc.codefresh.io", claims, &name, &values);
     }

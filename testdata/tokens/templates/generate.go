@@ -151,7 +151,7 @@ func main() {
 	for _, text := range chosen {
 		vectors = append(vectors, run(text))
 	}
-	for range 1500 {
+	for range 700 {
 		if text := body(0); strings.Contains(text, "{{") && strings.TrimSpace(text) != "" {
 			vectors = append(vectors, run(text))
 		}
