@@ -15,26 +15,79 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("authority", &["certificate", "possession"]),
     ("ctlog", &["certificate", "possession"]),
     ("ledger", &["certificate", "possession"]),
-    ("issuance", &["identity", "authority", "ctlog", "ledger", "certificate", "possession"]),
+    (
+        "issuance",
+        &[
+            "identity",
+            "authority",
+            "ctlog",
+            "ledger",
+            "certificate",
+            "possession",
+        ],
+    ),
     ("trust", &["authority", "ctlog", "certificate"]),
     (
         "config",
-        &["issuance", "trust", "identity", "authority", "ctlog", "ledger", "certificate", "possession", "telemetry"],
+        &[
+            "issuance",
+            "trust",
+            "identity",
+            "authority",
+            "ctlog",
+            "ledger",
+            "certificate",
+            "possession",
+            "telemetry",
+        ],
     ),
     (
         "server",
-        &["config", "issuance", "trust", "identity", "authority", "ctlog", "ledger", "certificate", "possession", "telemetry"],
+        &[
+            "config",
+            "issuance",
+            "trust",
+            "identity",
+            "authority",
+            "ctlog",
+            "ledger",
+            "certificate",
+            "possession",
+            "telemetry",
+        ],
     ),
     ("client", &["trust", "ctlog", "certificate", "possession"]),
     (
         "dev",
-        &["server", "config", "issuance", "trust", "identity", "authority", "ctlog", "ledger", "certificate", "telemetry"],
+        &[
+            "server",
+            "config",
+            "issuance",
+            "trust",
+            "identity",
+            "authority",
+            "ctlog",
+            "ledger",
+            "certificate",
+            "telemetry",
+        ],
     ),
     (
         "cli",
         &[
-            "dev", "client", "server", "config", "issuance", "trust", "identity", "authority", "ctlog", "ledger", "certificate",
-            "possession", "telemetry",
+            "dev",
+            "client",
+            "server",
+            "config",
+            "issuance",
+            "trust",
+            "identity",
+            "authority",
+            "ctlog",
+            "ledger",
+            "certificate",
+            "possession",
+            "telemetry",
         ],
     ),
     ("main", &["cli"]),
@@ -50,7 +103,10 @@ fn no_room_enters_one_that_is_closed_to_it() {
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
             for entered in entered_rooms(code) {
                 if entered != room && !open.contains(&entered.as_str()) {
-                    trespasses.push(format!("{} enters {entered}, which is closed to {room}", file.display()));
+                    trespasses.push(format!(
+                        "{} enters {entered}, which is closed to {room}",
+                        file.display()
+                    ));
                 }
             }
         }
@@ -63,7 +119,15 @@ fn the_table_has_every_room_of_the_house() {
     let of_table: BTreeSet<String> = ROOMS.iter().map(|(room, _)| (*room).to_owned()).collect();
     let of_house: BTreeSet<String> = fs::read_dir("src")
         .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
         .filter(|name| name != "lib")
         .collect();
     assert_eq!(of_table, of_house);
@@ -78,7 +142,9 @@ fn nobody_below_the_street_knows_status_codes_or_serves() {
         for file in files_of(room) {
             let text = fs::read_to_string(&file).unwrap();
             for forbidden in ["axum", "clap::Parser", "println!"] {
-                let line = text.lines().find(|line| line.contains(forbidden) && !line.trim_start().starts_with("//"));
+                let line = text
+                    .lines()
+                    .find(|line| line.contains(forbidden) && !line.trim_start().starts_with("//"));
                 assert!(line.is_none(), "{}: {}", file.display(), line.unwrap());
             }
         }
@@ -89,7 +155,14 @@ fn nobody_below_the_street_knows_status_codes_or_serves() {
 fn a_scan_that_sees_nothing_would_be_worth_nothing() {
     let issuance = fs::read_to_string("src/issuance.rs").unwrap();
     let entered = entered_rooms(&issuance);
-    for room in ["identity", "authority", "ctlog", "ledger", "certificate", "possession"] {
+    for room in [
+        "identity",
+        "authority",
+        "ctlog",
+        "ledger",
+        "certificate",
+        "possession",
+    ] {
         assert!(entered.contains(room), "{room}");
     }
     assert!(entered_rooms("use crate::{ledger, ctlog::Log};").contains("ctlog"));
@@ -102,10 +175,17 @@ fn entered_rooms(code: &str) -> BTreeSet<String> {
     for after in code.split("crate::").skip(1) {
         let list = match after.strip_prefix('{') {
             Some(group) => group.split('}').next().unwrap_or_default(),
-            None => after.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default(),
+            None => after
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .unwrap_or_default(),
         };
         for item in list.split(',') {
-            let name: String = item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let name: String = item
+                .trim()
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             if ROOMS.iter().any(|(room, _)| *room == name) {
                 rooms.insert(name);
             }

@@ -18,7 +18,7 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
         database, origin, ..
     } = config.log_config();
     let log = check_file(&database, &origin, signer.verifier()).await?;
-    config.trust_files(&authority, signer.verifier(), now())?;
+    config.trust_files(&authority, signer.verifier()).await?;
     let rows = Ledger::open_read_only(&config.ledger_database())
         .await?
         .count()

@@ -27,7 +27,9 @@ enum File {
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = Config::read(&arguments.config.config)?;
     let authority = config.authority(now()).await?;
-    let files = config.trust_files(&authority, config.log_signer()?.verifier(), now())?;
+    let files = config
+        .trust_files(&authority, config.log_signer()?.verifier())
+        .await?;
     let text = match arguments.file {
         File::TrustedRoot => files.trusted_root,
         File::SigningConfig => files.signing_config,

@@ -342,7 +342,7 @@ impl Config {
         };
         let log = Log::open(&self.log_config(), signer, &chains, now).await?;
         let ledger = Ledger::open(&self.ledger_database()).await?;
-        let trust = self.trust_files(&authority, &verifier, now)?;
+        let trust = self.trust_files(&authority, &verifier).await?;
         let issuance = Issuance {
             issuers: Arc::new(issuers),
             authority: Arc::new(authority),
@@ -355,14 +355,14 @@ impl Config {
     /// Writes the files that verifiers and signers need.
     ///
     /// # Errors
-    /// [`TrustError`]: an address or a name that clients could not use.
-    pub fn trust_files(
+    /// [`OpenError`]: the log does not say since when it is, or an address cannot be used by clients.
+    pub async fn trust_files(
         &self,
         authority: &Authority,
         log: &LogVerifier,
-        log_begins: OffsetDateTime,
-    ) -> Result<TrustFiles, TrustError> {
+    ) -> Result<TrustFiles, OpenError> {
         let url = self.public_url();
+        let log_begins = Log::created(&self.log_config()).await?;
         let chain = trust::Authority::new(url, authority.chain().der().to_vec())?;
         let (since, _) = authority.chain().validity();
         let log = TransparencyLog::new(&self.log_url(), log.public_key_der(), log_begins)?;
@@ -394,7 +394,7 @@ impl Config {
                 .map(|url| service(url, 1))
                 .collect(),
         };
-        TrustFiles::new(&root, &signing)
+        Ok(TrustFiles::new(&root, &signing)?)
     }
 
     fn secret(

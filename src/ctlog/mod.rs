@@ -236,6 +236,19 @@ impl Log {
         Ok(SqliteStore::create(&config.database, &origin, &log_id, &head).await?)
     }
 
+    /// When a log was created, whether or not a process has it open.
+    ///
+    /// # Errors
+    /// [`LogError::Store`]: there is no log, or it cannot be read.
+    pub async fn created(config: &Config) -> Result<OffsetDateTime, LogError> {
+        let store = SqliteStore::open_read_only(&config.database)?;
+        let state = store.state().await;
+        store.close().await;
+        let nanoseconds = i128::from(state?.created_ms) * 1_000_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
+            .map_err(|_| StoreError::Malformed("the time of creation").into())
+    }
+
     /// Opens a log for this process alone, after checking that what is stored is this log and is
     /// whole at its edge. Must be called within a tokio runtime, where the appending task then runs.
     pub async fn open(

@@ -360,7 +360,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_shape_is_believed_by_an_authority_that_trusts_the_provider() {
-        _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider =
             Arc::new(Provider::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap());

@@ -123,6 +123,8 @@ pub struct State {
     pub origin: String,
     /// The log's ID.
     pub log_id: Hash,
+    /// When the log was created, in milliseconds since 1970; no entry is older.
+    pub created_ms: u64,
     /// The current head.
     pub head: Head,
     /// Entries, counted by the highest index stored.

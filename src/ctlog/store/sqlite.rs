@@ -250,7 +250,7 @@ impl Store for SqliteStore {
 
     async fn state(&self) -> Result<State, StoreError> {
         let mut connection = self.readers.begin().await?;
-        let log = sqlx::query("SELECT origin, log_id FROM log WHERE id = 1")
+        let log = sqlx::query("SELECT origin, log_id, created_ms FROM log WHERE id = 1")
             .fetch_optional(&mut *connection)
             .await?
             .ok_or(StoreError::Malformed("no row says whose log it is"))?;
@@ -274,6 +274,7 @@ impl Store for SqliteStore {
         Ok(State {
             origin: log.try_get(0)?,
             log_id: hash_from(log.try_get(1)?)?,
+            created_ms: unsigned(log.try_get(2)?)?,
             head,
             entries,
             tiles,

@@ -1,0 +1,287 @@
+//! The command line as an operator meets it: exit codes, messages, and what is left behind.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn vouchsafe(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vouchsafe"))
+        .args(arguments)
+        .env_remove("VOUCHSAFE_CONFIG")
+        .output()
+        .unwrap()
+}
+
+fn error_of(output: &Output) -> String {
+    assert!(!output.status.success(), "an unexpected success");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A fresh deployment.
+fn deployment() -> (TempDir, PathBuf) {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("ca");
+    let made = vouchsafe(&[
+        "init",
+        "--dir",
+        directory.to_str().unwrap(),
+        "--public-url",
+        "https://ca.example.com",
+    ]);
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    (place, directory)
+}
+
+fn check(directory: &Path) -> Output {
+    vouchsafe(&[
+        "check",
+        "--config",
+        directory.join("vouchsafe.yaml").to_str().unwrap(),
+    ])
+}
+
+fn edit(file: &Path, change: impl FnOnce(String) -> String) {
+    fs::write(file, change(fs::read_to_string(file).unwrap())).unwrap();
+}
+
+#[test]
+fn a_fresh_deployment_passes_its_own_check_and_hides_its_secrets() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_place, directory) = deployment();
+    let checked = check(&directory);
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+    for secret in [
+        "passphrase",
+        "ca/root.key.pem",
+        "ca/intermediate.key.pem",
+        "log/key.pem",
+    ] {
+        let mode = fs::metadata(directory.join(secret))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o077, 0, "{secret} is open to others");
+    }
+    for key in ["ca/root.key.pem", "ca/intermediate.key.pem", "log/key.pem"] {
+        assert!(
+            fs::read_to_string(directory.join(key))
+                .unwrap()
+                .starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        );
+    }
+}
+
+#[test]
+fn init_never_overwrites_and_leaves_nothing_when_it_fails() {
+    let (place, directory) = deployment();
+    let before = fs::read(directory.join("ca/intermediate.key.pem")).unwrap();
+    let again = error_of(&vouchsafe(&["init", "--dir", directory.to_str().unwrap()]));
+    assert!(again.contains("nothing was changed"), "{again}");
+    assert_eq!(
+        fs::read(directory.join("ca/intermediate.key.pem")).unwrap(),
+        before
+    );
+
+    let other = place.path().join("other");
+    for bad in [
+        &["--organization", ""][..],
+        &["--public-url", "https://ca.example.com/path"],
+        &["--passphrase-file", "/nonexistent"],
+    ] {
+        let arguments = [&["init", "--dir", other.to_str().unwrap()][..], bad].concat();
+        error_of(&vouchsafe(&arguments));
+        assert_eq!(
+            fs::read_dir(place.path()).unwrap().count(),
+            1,
+            "{bad:?} left something behind"
+        );
+    }
+}
+
+#[test]
+fn check_tells_file_and_line_of_every_kind_of_mistake() {
+    let (_place, directory) = deployment();
+    let settings = directory.join("vouchsafe.yaml");
+    let issuers = directory.join("issuers.yaml");
+    let (good_settings, good_issuers) = (
+        fs::read_to_string(&settings).unwrap(),
+        fs::read_to_string(&issuers).unwrap(),
+    );
+    let line_with =
+        |text: &str, needle: &str| text.lines().position(|line| line.contains(needle)).unwrap() + 1;
+
+    // A mistake in an entry of the issuers' file is told at the entry's first line.
+    for (file, from, to, blamed, sentence) in [
+        (
+            &settings,
+            "log-format: text",
+            "log-format: verse",
+            "log-format: verse",
+            "verse",
+        ),
+        (
+            &settings,
+            "issuing-queue: 256",
+            "issuing-queue: many",
+            "issuing-queue: many",
+            "issuing-queue",
+        ),
+        (
+            &settings,
+            "public-url: https://ca.example.com",
+            "public-url: ftp://x",
+            "public-url: ftp://x",
+            "must begin with",
+        ),
+        (
+            &settings,
+            "log-format: text",
+            "loudness: 11",
+            "loudness: 11",
+            "loudness",
+        ),
+        (
+            &issuers,
+            "type: email",
+            "type: e-mail",
+            "issuer-url: https://accounts.google.com",
+            "\"e-mail\" is not supported",
+        ),
+        (
+            &issuers,
+            "client-id: sigstore",
+            "client-id: \"\"",
+            "issuer-url: https://accounts.google.com",
+            "client-id",
+        ),
+        (
+            &issuers,
+            "{{ .url }}/{{ .job_workflow_ref }}",
+            "{{ .url }}/{{ .job_workflow_ref",
+            "{{ .url }}/{{ .job_workflow_ref",
+            "",
+        ),
+    ] {
+        edit(file, |text| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        });
+        let line = line_with(&fs::read_to_string(file).unwrap(), blamed);
+        let error = error_of(&check(&directory));
+        let place = format!("{}:{line}:", file.display());
+        assert!(
+            error.contains(&place) && error.contains(sentence),
+            "{error} for {to}, expected {place}"
+        );
+        fs::write(&settings, &good_settings).unwrap();
+        fs::write(&issuers, &good_issuers).unwrap();
+    }
+
+    edit(&directory.join("passphrase"), |_| "wrong".to_owned());
+    let error = error_of(&check(&directory));
+    assert!(
+        error.contains("passphrase does not open") && error.contains("ca/intermediate.key.pem"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_log_without_its_database_or_its_key_does_not_begin_anew() {
+    let (_place, directory) = deployment();
+    fs::remove_file(directory.join("log/log.sqlite")).unwrap();
+    let error = error_of(&check(&directory));
+    assert!(error.contains("no log database"), "{error}");
+    let error = error_of(&vouchsafe(&[
+        "serve",
+        "--config",
+        directory.join("vouchsafe.yaml").to_str().unwrap(),
+    ]));
+    assert!(error.contains("no log database"), "{error}");
+    assert!(!directory.join("log/log.sqlite").exists());
+
+    let (_place, first) = deployment();
+    let (_other_place, second) = deployment();
+    for file in ["log/key.pem", "passphrase"] {
+        fs::copy(second.join(file), first.join(file)).unwrap();
+    }
+    for file in ["ca/chain.pem", "ca/intermediate.key.pem"] {
+        fs::copy(second.join(file), first.join(file)).unwrap();
+    }
+    assert!(
+        !check(&first).status.success(),
+        "another log's key was accepted"
+    );
+}
+
+#[test]
+fn the_development_stack_listens_on_loopback_only() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:5555"] {
+        let error = error_of(&vouchsafe(&["dev", "--listen", address]));
+        assert!(error.contains("is not a loopback address"), "{error}");
+    }
+}
+
+#[test]
+fn check_opens_no_port_and_serve_says_which_port_is_taken() {
+    let (_place, directory) = deployment();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    edit(&directory.join("vouchsafe.yaml"), |text| {
+        text.replace("listen: 127.0.0.1:5555", &format!("listen: {address}"))
+    });
+    assert!(check(&directory).status.success(), "check wanted the port");
+    let error = error_of(&vouchsafe(&[
+        "serve",
+        "--config",
+        directory.join("vouchsafe.yaml").to_str().unwrap(),
+    ]));
+    assert!(error.contains(&address.to_string()), "{error}");
+}
+
+#[test]
+fn the_trust_files_of_a_deployment_are_printed_without_a_running_server() {
+    let (_place, directory) = deployment();
+    let config = directory.join("vouchsafe.yaml");
+    for (file, expected) in [
+        ("trusted-root", "\"https://ca.example.com/log\""),
+        ("signing-config", "\"https://ca.example.com\""),
+        ("client-config", "\"trustedRoot\""),
+        ("bundle", "-----BEGIN CERTIFICATE-----"),
+    ] {
+        let printed = vouchsafe(&["trust", file, "--config", config.to_str().unwrap()]);
+        let text = String::from_utf8(printed.stdout).unwrap();
+        assert!(
+            printed.status.success() && text.contains(expected),
+            "{file}: {text}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_search_of_the_ledger_is_a_failure_a_script_can_see() {
+    let (_place, directory) = deployment();
+    let config = directory.join("vouchsafe.yaml");
+    let search = |by: &str, what: &str| {
+        vouchsafe(&[
+            "ledger",
+            "find",
+            by,
+            what,
+            "--config",
+            config.to_str().unwrap(),
+        ])
+    };
+    assert!(error_of(&search("--identity", "nobody@example.com")).contains("no such certificate"));
+    assert!(error_of(&search("--serial", "xyz")).contains("hexadecimal"));
+}
