@@ -1,5 +1,7 @@
 //! What the documents say is held against what is there.
 
+#![allow(clippy::unwrap_used, reason = "what a test relies on may panic")]
+
 use std::fs;
 use std::path::Path;
 

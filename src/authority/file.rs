@@ -148,7 +148,7 @@ pub fn load_private_key_der(
     }
 }
 
-/// A small text file. A key, a chain or a passphrase beyond [`MAX_FILE`] is none.
+/// A small text file. A key, a chain or a passphrase beyond 64 KiB is none.
 ///
 /// # Errors
 /// [`KeyError::Unreadable`].

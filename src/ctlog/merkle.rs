@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 /// A SHA-256 value: a leaf hash, an interior node or a root.
 pub type Hash = [u8; HASH_LENGTH];
 
-/// Bytes in a [`Hash`].
+/// Bytes in a [`tyalias@Hash`].
 pub const HASH_LENGTH: usize = 32;
 
 /// Hashes in a full tile. A tile is eight levels of the tree high.

@@ -166,7 +166,7 @@ impl App {
 }
 
 /// Answers on `listener`, which the caller bound, until `shutdown` ends; then takes no new requests
-/// and gives those under way [`DRAIN`] to end.
+/// and gives those under way 30 seconds to end.
 ///
 /// # Errors
 /// A listener that cannot be used.

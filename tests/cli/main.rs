@@ -1,5 +1,7 @@
 //! The command line as an operator meets it: exit codes, messages, and what is left behind.
 
+#![allow(clippy::unwrap_used, reason = "what a test relies on may panic")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
