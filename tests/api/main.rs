@@ -1,0 +1,20 @@
+//! The whole server, asked over real HTTP as its clients ask it: every answer is compared to the
+//! letter where clients and scripts rely on it, and read by somebody else's libraries where it is a
+//! certificate. The OpenID provider is the test's own, so that it can also lie.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test asks the clock like a client does"
+)]
+
+mod bodies;
+mod caller;
+mod documents;
+mod faults;
+mod house;
+mod issued;
+mod keys;
+mod log;
+mod neighbours;
+mod provider;
+mod shapes;
+mod tokens;
