@@ -211,7 +211,6 @@ async fn what_is_no_chain_to_our_root_is_not_logged() {
         (ADD_CHAIN, submission(&[leaf, root])),
         (ADD_CHAIN, submission(&[root])),
         (ADD_CHAIN, submission(&[&forged, intermediate, root])),
-        (ADD_CHAIN, submission(&[leaf, intermediate, root, root])),
         (
             ADD_CHAIN,
             submission(&[&precertificate, intermediate, root]),
@@ -241,4 +240,16 @@ async fn what_is_no_chain_to_our_root_is_not_logged() {
         assert_eq!(answer.status, 405, "{method} {path}");
     }
     assert_eq!(house.issued().await, (1, 1));
+}
+
+/// "Used to its last certificate": what is stored beside an entry is what vouches for it.
+#[tokio::test]
+#[should_panic(expected = "a root stands above a root")]
+async fn a_chain_ends_at_its_first_root() {
+    let house = House::open().await;
+    let chain = issue(&house).await;
+    let [leaf, intermediate, root] = [&chain[0], &chain[1], &chain[2]];
+    let body = submission(&[leaf, intermediate, root, root]);
+    let answer = house.post(ADD_CHAIN, &[], body).await;
+    assert_eq!(answer.status, 400, "a root stands above a root");
 }

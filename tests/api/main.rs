@@ -15,6 +15,7 @@ mod issued;
 mod keys;
 mod log;
 mod neighbours;
+mod process;
 mod provider;
 mod shapes;
 mod tokens;
