@@ -13,7 +13,7 @@ use super::harness::der;
 use super::harness::http::{Connection, Response};
 use super::harness::received::Received;
 use super::harness::request::SigningRequest;
-use super::process::Process;
+use super::process::{Process, of_this_machine, of_this_process};
 
 /// One row of the table.
 pub(crate) struct Row {
@@ -27,6 +27,9 @@ pub(crate) struct Row {
     pub(crate) per_commit: f64,
     /// Memory resident when three quarters were answered.
     pub(crate) resident: u64,
+    /// Processors that neither server nor clients used but somebody else: above a tenth of one, the
+    /// row says more about the neighbours than about the server.
+    pub(crate) others: f64,
     pub(crate) failures: Vec<String>,
 }
 
@@ -50,7 +53,7 @@ pub(crate) fn run(
     let answered = Rc::new(RefCell::new(Vec::with_capacity(count)));
     let resident = Rc::new(RefCell::new(0));
     let local = LocalSet::new();
-    let (elapsed, used) = runtime.block_on(local.run_until(async {
+    let (elapsed, used, others) = runtime.block_on(local.run_until(async {
         let mut connections = Vec::new();
         for _ in 0..clients {
             connections.push(
@@ -60,6 +63,8 @@ pub(crate) fn run(
             );
         }
         let before = process.used();
+        let ours = of_this_process();
+        let machine = of_this_machine();
         let begin = Instant::now();
         let running: Vec<_> = connections
             .into_iter()
@@ -96,20 +101,22 @@ pub(crate) fn run(
         for client in running {
             client.await.expect("a client ends by itself");
         }
-        (begin.elapsed(), process.used().since(&before))
+        let elapsed = begin.elapsed();
+        let used = process.used().since(&before);
+        let others = (of_this_machine() - machine)
+            .saturating_sub(used)
+            .saturating_sub(of_this_process() - ours);
+        (elapsed, used, others)
     }));
     let answered = answered.take();
     let resident = *resident.borrow();
-    summary(answered, count, elapsed, used, resident)
+    let mut row = summary(answered, count, elapsed, used);
+    row.resident = resident;
+    row.others = others.div_duration_f64(elapsed);
+    row
 }
 
-fn summary(
-    answered: Vec<Answered>,
-    asked: usize,
-    elapsed: Duration,
-    used: Duration,
-    resident: u64,
-) -> Row {
+fn summary(answered: Vec<Answered>, asked: usize, elapsed: Duration, used: Duration) -> Row {
     let mut failures: Vec<String> = (answered.len()..asked)
         .map(|_| "never sent: its connection had ended".to_owned())
         .collect();
@@ -135,7 +142,8 @@ fn summary(
         p99: percentile(&took, 99),
         cpu_per_certificate: used.div_f64(good as f64),
         per_commit: serials.len() as f64 / commits.len().max(1) as f64,
-        resident,
+        resident: 0,
+        others: 0.0,
         failures,
     }
 }

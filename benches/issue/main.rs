@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     .failures;
     first += plan.warm_up as u64;
     println!(
-        "\nclients  requests  certificates/s    p50 ms    p99 ms  CPU µs/certificate  certificates/commit  RSS MiB"
+        "\nclients  requests  certificates/s    p50 ms    p99 ms  CPU µs/certificate  certificates/commit  RSS MiB  CPUs taken by others"
     );
     let mut rows = Vec::new();
     for (clients, count) in plan.rows {
@@ -89,13 +89,14 @@ fn main() -> ExitCode {
         first += *count as u64;
         let row = load::run(&deployment, &process, *clients, requests, &runtime);
         println!(
-            "{clients:>7}  {count:>8}  {:>14.0}  {:>8.2}  {:>8.2}  {:>18.0}  {:>19.1}  {:>7.1}",
+            "{clients:>7}  {count:>8}  {:>14.0}  {:>8.2}  {:>8.2}  {:>18.0}  {:>19.1}  {:>7.1}  {:>20.2}",
             row.rate,
             millis(row.p50),
             millis(row.p99),
             micros(row.cpu_per_certificate),
             row.per_commit,
-            mebibytes(row.resident)
+            mebibytes(row.resident),
+            row.others
         );
         failures.extend(row.failures.iter().cloned());
         rows.push((*clients, row));

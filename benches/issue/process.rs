@@ -82,6 +82,49 @@ impl Used {
     }
 }
 
+/// Processor time that every process of the machine used so far, and its host took away, in all.
+pub(crate) fn of_this_machine() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").expect("the kernel tells processor time");
+    let ticks = stat
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .skip(1);
+    let ticks: Vec<u64> = ticks.filter_map(|number| number.parse().ok()).collect();
+    let &[
+        user,
+        nice,
+        system,
+        _idle,
+        _waiting,
+        interrupts,
+        soft_interrupts,
+        stolen,
+        ..,
+    ] = &ticks[..]
+    else {
+        panic!("not the /proc/stat of Linux: {stat}");
+    };
+    TICK * u32::try_from(user + nice + system + interrupts + soft_interrupts + stolen)
+        .expect("a machine up for less than a year")
+}
+
+/// Processor time of this process so far, in ticks of the kernel.
+pub(crate) fn of_this_process() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").expect("the kernel tells processor time");
+    // The name in parentheses may hold spaces; user and system time are the 12th and 13th after it.
+    let numbers = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_ascii_whitespace()
+        .skip(11)
+        .take(2);
+    TICK * numbers
+        .filter_map(|number| number.parse::<u32>().ok())
+        .sum::<u32>()
+}
+
 /// Processor time of this thread so far.
 pub(crate) fn of_this_thread() -> Duration {
     on_processor(Path::new("/proc/thread-self")).expect("the kernel tells processor time")
@@ -93,3 +136,6 @@ fn on_processor(thread: &Path) -> Option<Duration> {
         schedstat.split_ascii_whitespace().next()?.parse().ok()?,
     ))
 }
+
+/// The kernel's unit in these files, on every platform of Linux that matters here.
+const TICK: Duration = Duration::from_millis(10);

@@ -109,14 +109,13 @@ async fn run_until_killed(
             Event::Checkpoint(checkpoint) => seen.checkpoints.push(checkpoint),
             Event::Fault(text) => fault = fault.or(Some(text)),
         }
-        if seen.certificates.len() as u64 >= enough || fault.is_some() {
-            if let Some(server) = server.take() {
-                let begin = Instant::now();
-                while begin.elapsed() < delay {
-                    spin_loop();
-                }
-                server.kill();
+        let is_time = seen.certificates.len() as u64 >= enough || fault.is_some();
+        if let Some(server) = server.take_if(|_| is_time) {
+            let begin = Instant::now();
+            while begin.elapsed() < delay {
+                spin_loop();
             }
+            server.kill();
         }
     }
     match (fault, server) {
