@@ -46,10 +46,12 @@ pub(super) async fn connect_writer(path: &Path) -> Result<SqliteConnection, Ledg
         // Where fsync leaves the data in the drive's cache, ask for the call that does not.
         .pragma("fullfsync", "ON")
         .pragma("checkpoint_fullfsync", "ON")
-        // Serials and fingerprints are random, so each row touches index pages all over the file:
-        // keep them in memory (KiB), and let a checkpoint (pages) find each of them changed often.
-        .pragma("cache_size", "-65536")
-        .pragma("wal_autocheckpoint", "4000")
+        // KiB. A larger cache costs more than it saves: SQLite lends a page a very high number for a
+        // moment when it splits a node, and at the next commit walks the whole cache to forget it.
+        .pragma("cache_size", "-8192")
+        // Pages. Serials and fingerprints are random, so each row touches index pages all over the
+        // file; a longer log lets a checkpoint find each of them changed several times.
+        .pragma("wal_autocheckpoint", "8000")
         .statement_cache_capacity(CHUNK + 16)
         .thread_name(|_| "ledger-writer".to_owned())
         .connect()
