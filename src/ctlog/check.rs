@@ -59,7 +59,7 @@ pub async fn check(
                 what: "entries",
                 at: index,
             };
-            let Ok((leaf, [])) = TileLeaf::read(&stored.tile_leaf) else {
+            let Ok(leaf) = TileLeaf::unpack(&stored.leaf) else {
                 return Err(inconsistent);
             };
             let bytes = leaf.merkle_tree_leaf();

@@ -13,10 +13,19 @@
 //! CtExtensions      = 00 (leaf_index) | u16 5 | u40 index
 //! ```
 //!
+//! A precertificate is its to-be-signed part once more, with poison and signature. So that the store
+//! need not keep both, a *packed* leaf leaves the body's `TBSCertificate` empty where it can be made
+//! from the precertificate again, which is always but for precertificates of another issuer:
+//!
+//! ```text
+//! packed leaf       = 00 | TileLeaf    or    01 | TileLeaf whose TBSCertificate has length 0
+//! ```
+//!
 //! What an SCT signs (RFC 6962 section 3.2) is byte for byte the `MerkleTreeLeaf`: its
 //! `signature_type` of `certificate_timestamp(0)` stands where the leaf has its `leaf_type`.
 
 use super::merkle::{HASH_LENGTH, Hash, sha256};
+use crate::certificate::precertificate::{POISON_OID, tbs_without};
 use std::sync::Arc;
 
 /// Why bytes cannot be logged, or are no logged entry.
@@ -80,10 +89,16 @@ impl EntryBody {
         leaf
     }
 
+    /// A precertificate's body with an empty `TBSCertificate`.
+    fn without_tbs(&self) -> Vec<u8> {
+        let mut body = self.0.clone();
+        body.truncate(TBS - 3);
+        body.extend_from_slice(&[0, 0, 0]);
+        body
+    }
+
     fn push_timestamped(&self, out: &mut Vec<u8>, timestamp_ms: u64, extensions: &[u8]) {
-        out.extend_from_slice(&timestamp_ms.to_be_bytes());
-        out.extend_from_slice(&self.0);
-        push_u16_vector(out, extensions);
+        push_timestamped(out, timestamp_ms, &self.0, extensions);
     }
 }
 
@@ -95,6 +110,14 @@ pub struct Entry {
     precertificate: Option<Vec<u8>>,
     /// Fingerprints (SHA-256) of the certificates above it, issuer first, root included.
     chain: Arc<[Hash]>,
+    /// The body to store: whole, or without what the precertificate can give back.
+    packed_body: PackedBody,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PackedBody {
+    Whole,
+    WithoutTbs,
 }
 
 impl Entry {
@@ -105,6 +128,7 @@ impl Entry {
             body,
             precertificate: None,
             chain: bounded_chain(chain)?,
+            packed_body: PackedBody::Whole,
         })
     }
 
@@ -115,10 +139,16 @@ impl Entry {
         chain: Arc<[Hash]>,
     ) -> Result<Self, EntryError> {
         let precertificate = Some(bounded_certificate(precertificate_der)?.to_vec());
+        let restored = tbs_without(precertificate_der, POISON_OID).ok();
+        let packed_body = match body.0.get(TBS..) {
+            Some(tbs) if restored.is_some_and(|restored| restored == tbs) => PackedBody::WithoutTbs,
+            Some(_) | None => PackedBody::Whole,
+        };
         Ok(Self {
             body,
             precertificate,
             chain: bounded_chain(chain)?,
+            packed_body,
         })
     }
 
@@ -128,18 +158,30 @@ impl Entry {
         &self.body
     }
 
-    /// The entry as a data tile holds it.
+    /// The entry as the store keeps it.
     #[must_use]
-    pub fn tile_leaf(&self, timestamp_ms: u64, index: u64) -> Vec<u8> {
-        let chain = self.chain.as_flattened();
-        let mut leaf = Vec::with_capacity(self.weight() + chain.len() + 32);
-        self.body
-            .push_timestamped(&mut leaf, timestamp_ms, &leaf_index_extension(index));
-        if let Some(precertificate) = &self.precertificate {
-            push_u24_vector(&mut leaf, precertificate);
-        }
-        push_u16_vector(&mut leaf, chain);
-        leaf
+    pub fn packed(&self, timestamp_ms: u64, index: u64) -> Vec<u8> {
+        let mut packed = Vec::with_capacity(self.weight() + self.chain.len() * HASH_LENGTH + 32);
+        let without_tbs;
+        let body = match self.packed_body {
+            PackedBody::Whole => {
+                packed.push(WHOLE);
+                self.body.0.as_slice()
+            }
+            PackedBody::WithoutTbs => {
+                packed.push(WITHOUT_TBS);
+                without_tbs = self.body.without_tbs();
+                without_tbs.as_slice()
+            }
+        };
+        push_timestamped(
+            &mut packed,
+            timestamp_ms,
+            body,
+            &leaf_index_extension(index),
+        );
+        push_tail(&mut packed, self.precertificate.as_deref(), &self.chain);
+        packed
     }
 
     /// Bytes this entry keeps while it waits.
@@ -168,6 +210,35 @@ impl TileLeaf {
     /// Reads the first entry of a data tile; returns it and the rest of the tile.
     pub fn read(tile: &[u8]) -> Result<(Self, &[u8]), EntryError> {
         Self::split(tile).ok_or(EntryError::Malformed)
+    }
+
+    /// Reads a packed leaf and nothing after it.
+    pub fn unpack(packed: &[u8]) -> Result<Self, EntryError> {
+        let Some((&form, leaf)) = packed.split_first() else {
+            return Err(EntryError::Malformed);
+        };
+        let (mut leaf, []) = Self::read(leaf)? else {
+            return Err(EntryError::Malformed);
+        };
+        match (form, &leaf.precertificate) {
+            (WHOLE, _) => Ok(leaf),
+            (WITHOUT_TBS, Some(precertificate)) if leaf.body.0.len() == TBS => {
+                let tbs = tbs_without(precertificate, POISON_OID);
+                let tbs = tbs.map_err(|_| EntryError::Malformed)?;
+                leaf.body.0.truncate(TBS - 3);
+                push_u24_vector(&mut leaf.body.0, bounded_certificate(&tbs)?);
+                Ok(leaf)
+            }
+            (_, _) => Err(EntryError::Malformed),
+        }
+    }
+
+    /// Appends the entry to a data tile.
+    pub fn push_to(&self, tile: &mut Vec<u8>) {
+        let extensions = leaf_index_extension(self.index);
+        self.body
+            .push_timestamped(tile, self.timestamp_ms, &extensions);
+        push_tail(tile, self.precertificate.as_deref(), &self.chain);
     }
 
     /// The `MerkleTreeLeaf` of this entry.
@@ -230,6 +301,20 @@ pub fn read_leaf_index(extensions: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
 }
 
+fn push_timestamped(out: &mut Vec<u8>, timestamp_ms: u64, body: &[u8], extensions: &[u8]) {
+    out.extend_from_slice(&timestamp_ms.to_be_bytes());
+    out.extend_from_slice(body);
+    push_u16_vector(out, extensions);
+}
+
+/// What a `TileLeaf` has after its `TimestampedEntry`.
+fn push_tail(out: &mut Vec<u8>, precertificate: Option<&[u8]>, chain: &[Hash]) {
+    if let Some(precertificate) = precertificate {
+        push_u24_vector(out, precertificate);
+    }
+    push_u16_vector(out, chain.as_flattened());
+}
+
 fn bounded_certificate(der: &[u8]) -> Result<&[u8], EntryError> {
     if der.len() > MAX_CERTIFICATE {
         return Err(EntryError::TooLarge(der.len()));
@@ -281,6 +366,10 @@ const TIMESTAMPED_ENTRY: u8 = 0;
 const X509_ENTRY: [u8; 2] = [0, 0];
 const PRECERT_ENTRY: [u8; 2] = [0, 1];
 const LEAF_INDEX: u8 = 0;
+/// Where the `TBSCertificate` begins in a precertificate's body: after type, hash and length.
+const TBS: usize = 2 + HASH_LENGTH + 3;
+const WHOLE: u8 = 0;
+const WITHOUT_TBS: u8 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -295,6 +384,39 @@ mod tests {
             .collect()
     }
 
+    /// By way of the store's form, as a data tile gets it.
+    fn tile_leaf(entry: &Entry, timestamp_ms: u64, index: u64) -> Vec<u8> {
+        let mut tile = Vec::new();
+        let leaf = TileLeaf::unpack(&entry.packed(timestamp_ms, index)).unwrap();
+        leaf.push_to(&mut tile);
+        tile
+    }
+
+    #[test]
+    fn a_precertificate_is_stored_once_and_comes_back_whole() {
+        let authority = crate::ctlog::testing::TestAuthority::new();
+        let der = authority.leaf(vec![crate::ctlog::testing::poison()]);
+        let tbs = tbs_without(&der, POISON_OID).unwrap();
+        let body = EntryBody::precertificate(&[1; 32], &tbs).unwrap();
+        let entry = Entry::precertificate(body.clone(), &der, Arc::new([[2; 32]])).unwrap();
+        let packed = entry.packed(5, 6);
+        assert!(packed.len() < der.len() + 128, "stored twice");
+        let leaf = TileLeaf::unpack(&packed).unwrap();
+        assert_eq!((&leaf.body, leaf.index, leaf.timestamp_ms), (&body, 6, 5));
+        assert_eq!(leaf.precertificate.as_ref(), Some(&der));
+        // Another body than the precertificate's own is kept as it is.
+        let other = EntryBody::precertificate(&[1; 32], &tbs[1..]).unwrap();
+        let entry = Entry::precertificate(other.clone(), &der, Arc::new([])).unwrap();
+        assert_eq!(TileLeaf::unpack(&entry.packed(5, 6)).unwrap().body, other);
+        for cut in 0..packed.len() {
+            assert!(TileLeaf::unpack(&packed[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut form = packed.clone();
+        form[0] = 2;
+        assert!(TileLeaf::unpack(&form).is_err());
+        assert!(TileLeaf::unpack(&[packed.as_slice(), &[0]].concat()).is_err());
+    }
+
     #[test]
     fn a_certificates_leaf_and_tile_entry_are_the_bytes_worked_out_by_hand() {
         let body = EntryBody::x509(b"\xde\xad\xbe\xef").unwrap();
@@ -307,7 +429,7 @@ mod tests {
             "aa".repeat(32),
             "bb".repeat(32)
         );
-        assert_eq!(entry.tile_leaf(0x1a1_e7f3_c07b, 258), bytes(&tile));
+        assert_eq!(tile_leaf(&entry, 0x1a1_e7f3_c07b, 258), bytes(&tile));
     }
 
     #[test]
@@ -321,7 +443,7 @@ mod tests {
         let tile = format!(
             "0000000000000001 0001 {hash} 000002 3000 0008 00 0005 ffffffffff 000005 3003020105 0000"
         );
-        assert_eq!(entry.tile_leaf(1, (1 << 40) - 1), bytes(&tile));
+        assert_eq!(tile_leaf(&entry, 1, (1 << 40) - 1), bytes(&tile));
     }
 
     #[test]
@@ -330,9 +452,9 @@ mod tests {
         let body = EntryBody::precertificate(&[1; 32], &[7; 300]).unwrap();
         let first = Entry::precertificate(body, &[9; 400], chain.clone()).unwrap();
         let second = Entry::x509(&[8; 20], chain).unwrap();
-        let mut tile = first.tile_leaf(1000, 6);
+        let mut tile = tile_leaf(&first, 1000, 6);
         let boundary = tile.len();
-        tile.extend(second.tile_leaf(1001, 7));
+        tile.extend(tile_leaf(&second, 1001, 7));
         let (read, rest) = TileLeaf::read(&tile).unwrap();
         assert_eq!(
             (read.index, read.timestamp_ms, &read.body),

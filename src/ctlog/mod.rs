@@ -35,8 +35,8 @@ use arc_swap::ArcSwap;
 use chain::{ChainCertificate, ChainError};
 use checkpoint::Checkpoint;
 use const_oid::ObjectIdentifier;
-use entry::{Entry, EntryBody, EntryError, leaf_index_extension};
-use merkle::{HASH_LENGTH, Hash, TILE_WIDTH, leaf_hash, level_width};
+use entry::{Entry, EntryBody, EntryError, TileLeaf, leaf_index_extension};
+use merkle::{HASH_LENGTH, Hash, TILE_WIDTH, level_width};
 use recovery::{RecoveryError, recover};
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
 use signer::{KeyError, LogSigner, LogVerifier};
@@ -468,13 +468,18 @@ impl Log {
             return Ok(None);
         }
         let first = n * TILE_WIDTH as u64;
-        let (count, data) = self
+        let leaves = self
             .shared
             .store
-            .data(first..first + u64::from(width))
+            .leaves(first..first + u64::from(width))
             .await?;
-        if count != u64::from(width) {
+        if leaves.len() != usize::from(width) {
             return Err(StoreError::Malformed("entries are missing"));
+        }
+        let mut data = Vec::with_capacity(2 * leaves.iter().map(Vec::len).sum::<usize>());
+        for leaf in leaves {
+            let leaf = TileLeaf::unpack(&leaf).map_err(|_| StoreError::Malformed("an entry"))?;
+            leaf.push_to(&mut data);
         }
         Ok(Some(data))
     }
@@ -552,14 +557,14 @@ impl Log {
             index,
             timestamp_ms,
             signature,
-            leaf_hash: logged_hash,
+            leaf: logged_leaf,
             is_repeated,
         } = logged;
         let leaf = entry.body().merkle_tree_leaf(timestamp_ms, index);
         let verifier = &self.shared.verifier;
         // The signatures of a fresh batch were made a moment ago over these bytes, and one of each
         // batch was verified; one from the disk is verified here.
-        if leaf_hash(&leaf) != logged_hash || is_repeated && !verifier.verifies(&leaf, &signature) {
+        if leaf != logged_leaf || is_repeated && !verifier.verifies(&leaf, &signature) {
             tracing::error!(
                 index,
                 "the log holds another entry than the one it answers for"

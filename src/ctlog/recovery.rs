@@ -167,8 +167,8 @@ async fn check_newest_entries(store: &dyn Store, size: u64) -> Result<(), Recove
             what: "entries",
             at: index,
         };
-        match TileLeaf::read(&entry.tile_leaf) {
-            Ok((leaf, [])) if leaf.index == index && entry.index == index => {
+        match TileLeaf::unpack(&entry.leaf) {
+            Ok(leaf) if leaf.index == index && entry.index == index => {
                 if leaf_hash(&leaf.merkle_tree_leaf()) != *hash {
                     return Err(inconsistent);
                 }

@@ -29,8 +29,8 @@ pub struct Logged {
     pub timestamp_ms: u64,
     /// The signature of the SCT, DER.
     pub signature: Vec<u8>,
-    /// The hash of the leaf in the tree.
-    pub leaf_hash: Hash,
+    /// The leaf that was logged, a `MerkleTreeLeaf`.
+    pub leaf: Vec<u8>,
     /// Whether it was there before it was asked for.
     pub is_repeated: bool,
 }
@@ -39,12 +39,12 @@ impl Logged {
     /// What was answered for an entry when it was logged; nothing if the entry is malformed.
     #[must_use]
     pub fn from_stored(entry: StoredEntry) -> Option<Self> {
-        let (leaf, _) = TileLeaf::read(&entry.tile_leaf).ok()?;
+        let leaf = TileLeaf::unpack(&entry.leaf).ok()?;
         Some(Self {
             index: entry.index,
             timestamp_ms: leaf.timestamp_ms,
             signature: entry.sct_signature,
-            leaf_hash: leaf_hash(&leaf.merkle_tree_leaf()),
+            leaf: leaf.merkle_tree_leaf(),
             is_repeated: true,
         })
     }
@@ -275,35 +275,32 @@ impl Sequencer {
         let mut tiles = Vec::new();
         let mut entries = Vec::with_capacity(round.groups.len());
         let mut logged: Vec<Logged> = Vec::with_capacity(round.groups.len());
-        let mut last_leaf = Vec::new();
         for (group, index) in round.groups.iter().zip(edge.size()..) {
             if index >= MAX_SIZE {
                 return Err(AppendError::Full);
             }
             let leaf = group.entry.body().merkle_tree_leaf(timestamp_ms, index);
-            let leaf_hash = leaf_hash(&leaf);
             let signature = self.signer.sign(&leaf)?;
-            edge.push(leaf_hash, &mut tiles);
+            edge.push(leaf_hash(&leaf), &mut tiles);
             entries.push(NewEntry {
                 dedup: group.dedup,
-                tile_leaf: group.entry.tile_leaf(timestamp_ms, index),
+                leaf: group.entry.packed(timestamp_ms, index),
                 sct_signature: signature.clone(),
             });
             logged.push(Logged {
                 index,
                 timestamp_ms,
                 signature,
-                leaf_hash,
+                leaf,
                 is_repeated: false,
             });
-            last_leaf = leaf;
             if entries.len() % SIGNATURES_AT_ONCE == 0 {
                 tokio::task::yield_now().await;
             }
         }
         // A key or processor gone bad is noticed before anything signed with it leaves.
         if let Some(last) = logged.last()
-            && !self.signer.verifier().verifies(&last_leaf, &last.signature)
+            && !self.signer.verifier().verifies(&last.leaf, &last.signature)
         {
             return Err(AppendError::Signature);
         }

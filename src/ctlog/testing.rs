@@ -193,8 +193,8 @@ impl Store for FaultyStore {
         self.inner.entries(range).await
     }
 
-    async fn data(&self, range: Range<u64>) -> Result<(u64, Vec<u8>), StoreError> {
-        self.inner.data(range).await
+    async fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.inner.leaves(range).await
     }
 
     async fn tile(&self, level: u8, n: u64) -> Result<Option<Vec<u8>>, StoreError> {

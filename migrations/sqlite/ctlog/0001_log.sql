@@ -38,8 +38,9 @@ CREATE TABLE entry (
     -- SHA-256 of the entry's body (its type, issuer key hash and certificate, without time and
     -- index): the same certificate is logged once and answered with the same timestamp ever after.
     dedup BLOB NOT NULL UNIQUE CHECK (length(dedup) = 32),
-    -- The TileLeaf, as data tiles are made of: time, body, leaf index, precertificate, chain.
-    tile_leaf BLOB NOT NULL,
+    -- What a data tile says of the entry: time, body, leaf index, precertificate, chain. The body of
+    -- a precertificate is left out where cutting the poison out of the precertificate restores it.
+    leaf BLOB NOT NULL,
     -- The signature of the timestamp that was answered, DER: a second signature over the same leaf
     -- would be another one.
     sct_signature BLOB NOT NULL

@@ -31,8 +31,8 @@ pub trait Store: Send + Sync {
     /// The entries of `range` in order; fewer where the log ends before it.
     async fn entries(&self, range: Range<u64>) -> Result<Vec<StoredEntry>, StoreError>;
 
-    /// The `TileLeaf` bytes of the entries of `range`, concatenated, and how many there were.
-    async fn data(&self, range: Range<u64>) -> Result<(u64, Vec<u8>), StoreError>;
+    /// The packed leaves of the entries of `range` in order; fewer where the log ends before it.
+    async fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError>;
 
     /// A tile, as wide as it is by now.
     async fn tile(&self, level: u8, n: u64) -> Result<Option<Vec<u8>>, StoreError>;
@@ -97,8 +97,8 @@ pub struct Batch {
 pub struct NewEntry {
     /// Its dedup key.
     pub dedup: Hash,
-    /// The `TileLeaf`.
-    pub tile_leaf: Vec<u8>,
+    /// The leaf, [packed](super::entry::Entry::packed).
+    pub leaf: Vec<u8>,
     /// The signature of its SCT, DER.
     pub sct_signature: Vec<u8>,
 }
@@ -110,8 +110,8 @@ pub struct StoredEntry {
     pub index: u64,
     /// Its dedup key.
     pub dedup: Hash,
-    /// The `TileLeaf`.
-    pub tile_leaf: Vec<u8>,
+    /// The leaf, [packed](super::entry::Entry::packed).
+    pub leaf: Vec<u8>,
     /// The signature of the SCT that was answered for it, DER.
     pub sct_signature: Vec<u8>,
 }

@@ -165,7 +165,7 @@ impl Store for SqliteStore {
         for keys in dedup.chunks(ROWS) {
             let marks = marks(keys.len(), "?");
             let query = sqlx::query(AssertSqlSafe(format!(
-                "SELECT leaf_index, dedup, tile_leaf, sct_signature FROM entry
+                "SELECT leaf_index, dedup, leaf, sct_signature FROM entry
                  WHERE dedup IN ({marks})"
             )));
             let query = keys
@@ -180,7 +180,7 @@ impl Store for SqliteStore {
 
     async fn entries(&self, range: Range<u64>) -> Result<Vec<StoredEntry>, StoreError> {
         let query = sqlx::query(
-            "SELECT leaf_index, dedup, tile_leaf, sct_signature FROM entry
+            "SELECT leaf_index, dedup, leaf, sct_signature FROM entry
              WHERE leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index",
         );
         let query = query.bind(signed(range.start)?).bind(signed(range.end)?);
@@ -192,19 +192,14 @@ impl Store for SqliteStore {
             .collect()
     }
 
-    async fn data(&self, range: Range<u64>) -> Result<(u64, Vec<u8>), StoreError> {
+    async fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError> {
         let query = sqlx::query(
-            "SELECT tile_leaf FROM entry
+            "SELECT leaf FROM entry
              WHERE leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index",
         );
         let query = query.bind(signed(range.start)?).bind(signed(range.end)?);
         let rows = query.fetch_all(&self.readers).await?;
-        let mut data = Vec::new();
-        for row in &rows {
-            data.extend_from_slice(row.try_get::<&[u8], _>(0)?);
-        }
-        // A count of rows in memory always fits.
-        Ok((rows.len() as u64, data))
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     async fn tile(&self, level: u8, n: u64) -> Result<Option<Vec<u8>>, StoreError> {
@@ -307,26 +302,29 @@ impl From<sqlx::Error> for StoreError {
 ///
 /// The head comes first. Its `SELECT` finds no row where size and root are not the expected ones,
 /// and the NULL it then stands for violates NOT NULL, which fails the whole text.
+///
+/// `OR ROLLBACK`: a statement that may have to be undone alone keeps a copy of every page it
+/// touches, and here all or nothing is wanted anyway.
 fn statements(batch: &Batch) -> String {
     let mut text = String::from(
         "BEGIN IMMEDIATE;
-         INSERT INTO head (id, size, root, timestamp_ms, checkpoint)
-         VALUES (1, (SELECT ? FROM head WHERE id = 1 AND size = ? AND root = ?), ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET size = excluded.size, root = excluded.root,
-         timestamp_ms = excluded.timestamp_ms, checkpoint = excluded.checkpoint;",
+         REPLACE INTO head (id, size, root, timestamp_ms, checkpoint)
+         VALUES (1, (SELECT ? FROM head WHERE id = 1 AND size = ? AND root = ?), ?, ?, ?);",
     );
     for issuers in batch.issuers.chunks(ROWS) {
-        text.push_str("INSERT INTO issuer (fingerprint, certificate) VALUES ");
+        text.push_str("INSERT OR IGNORE INTO issuer (fingerprint, certificate) VALUES ");
         text.push_str(&marks(issuers.len(), "(?,?)"));
-        text.push_str(" ON CONFLICT DO NOTHING;");
+        text.push(';');
     }
     for tiles in batch.tiles.chunks(ROWS) {
-        text.push_str("INSERT INTO tile (id, hashes) VALUES ");
+        text.push_str("REPLACE INTO tile (id, hashes) VALUES ");
         text.push_str(&marks(tiles.len(), "(?,?)"));
-        text.push_str(" ON CONFLICT (id) DO UPDATE SET hashes = excluded.hashes;");
+        text.push(';');
     }
     for entries in batch.entries.chunks(ROWS) {
-        text.push_str("INSERT INTO entry (leaf_index, dedup, tile_leaf, sct_signature) VALUES ");
+        text.push_str(
+            "INSERT OR ROLLBACK INTO entry (leaf_index, dedup, leaf, sct_signature) VALUES ",
+        );
         text.push_str(&marks(entries.len(), "(?,?,?,?)"));
         text.push(';');
     }
@@ -361,7 +359,7 @@ fn bind<'q>(
     }
     for (entry, index) in entries.into_iter().zip(signed(expected.size)?..) {
         query = query.bind(index).bind(entry.dedup.to_vec());
-        query = query.bind(entry.tile_leaf).bind(entry.sct_signature);
+        query = query.bind(entry.leaf).bind(entry.sct_signature);
     }
     Ok(query)
 }
@@ -416,7 +414,7 @@ fn read_entry(row: &SqliteRow) -> Result<StoredEntry, StoreError> {
     Ok(StoredEntry {
         index: unsigned(row.try_get(0)?)?,
         dedup: hash_from(row.try_get(1)?)?,
-        tile_leaf: row.try_get(2)?,
+        leaf: row.try_get(2)?,
         sct_signature: row.try_get(3)?,
     })
 }
@@ -432,6 +430,10 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .pragma("mmap_size", "0")
         .pragma("trusted_schema", "OFF")
         .pragma("cell_size_check", "ON")
+        .pragma("temp_store", "MEMORY")
+        // Dedup keys are random, so their index is touched all over: 64 MiB hold it for the first
+        // million entries.
+        .pragma("cache_size", "-65536")
         // The rightmost tiles are written with every batch: the longer the journal, the more of
         // those writes one checkpoint saves.
         .pragma("wal_autocheckpoint", "4000")

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ctlog::entry::TileLeaf;
 use crate::ctlog::merkle::sha256;
 use crate::ctlog::testing::{TestAuthority, poison};
 use rcgen::{CustomExtension, ExtendedKeyUsagePurpose};
@@ -39,7 +40,7 @@ fn the_root_may_be_left_out_and_is_stored_all_the_same() {
             (sha256(&root), root.clone())
         ]
     );
-    assert_eq!(short.entry.tile_leaf(1, 2), long.entry.tile_leaf(1, 2));
+    assert_eq!(short.entry.packed(1, 2), long.entry.packed(1, 2));
 }
 
 #[test]
@@ -51,7 +52,9 @@ fn what_is_logged_of_a_precertificate_is_its_tbs_without_poison_and_the_issuers_
     let accepted = policy(&ca)
         .accept(precertificate(&[&leaf, &ca.intermediate_der()]))
         .unwrap();
-    let tile_leaf = accepted.entry.tile_leaf(0, 0);
+    let mut tile_leaf = Vec::new();
+    let leaf_as_stored = TileLeaf::unpack(&accepted.entry.packed(0, 0)).unwrap();
+    leaf_as_stored.push_to(&mut tile_leaf);
     // u64 time, u16 type, hash, u24 length.
     let intermediate = ca.intermediate_der();
     let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&intermediate).unwrap();
