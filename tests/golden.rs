@@ -4,6 +4,14 @@
 //!
 //! `VOUCHSAFE_WRITE_GOLDEN=1` writes the files anew, and fails, so that it cannot go unnoticed.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "what a test relies on may panic"
+)]
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
