@@ -12,6 +12,12 @@
     clippy::disallowed_methods,
     reason = "a test asks the clock like a client does"
 )]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is how a test fails, in its helpers too"
+)]
 
 mod bodies;
 mod caller;
