@@ -8,7 +8,6 @@
     clippy::panic,
     reason = "this is how a test fails, in its helpers too"
 )]
-
 #![allow(
     clippy::expect_used,
     clippy::panic,

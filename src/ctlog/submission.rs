@@ -47,6 +47,9 @@ pub enum SubmissionError {
     /// The chain ends elsewhere.
     #[error("the chain does not lead to a root the log accepts")]
     UnknownRoot,
+    /// A chain ends at its first root; what follows vouches for nothing.
+    #[error("the chain goes on above a root the log accepts")]
+    AboveRoot,
     /// A root vouches for itself only.
     #[error("the certificate is itself a root the log accepts")]
     IsRoot,
@@ -115,6 +118,10 @@ impl Policy {
             let checked = pair[0].check_issued_by(&pair[1], position);
             checked.map_err(|error| SubmissionError::Chain { position, error })?;
         }
+        let below_last = chain.split_last().map_or(&[][..], |(_, below)| below);
+        if below_last.iter().skip(1).any(|one| self.is_root(one)) {
+            return Err(SubmissionError::AboveRoot);
+        }
         self.complete(&mut chain)?;
 
         let (leaf, above) = chain.split_at(1);
@@ -165,11 +172,7 @@ impl Policy {
     /// Sees the chain to a root, and adds that root where the submitter left it out.
     fn complete(&self, chain: &mut Vec<ChainCertificate>) -> Result<(), SubmissionError> {
         let last = chain.last().ok_or(SubmissionError::Length(0))?;
-        let is_root = self
-            .roots
-            .iter()
-            .any(|root| root.fingerprint() == last.fingerprint());
-        if is_root {
+        if self.is_root(last) {
             return if chain.len() == 1 {
                 Err(SubmissionError::IsRoot)
             } else {
@@ -183,6 +186,13 @@ impl Policy {
             .find(|root| last.check_signed_by(root).is_ok());
         chain.push(root.ok_or(SubmissionError::UnknownRoot)?.clone());
         Ok(())
+    }
+
+    fn is_root(&self, certificate: &ChainCertificate) -> bool {
+        let fingerprint = certificate.fingerprint();
+        self.roots
+            .iter()
+            .any(|root| root.fingerprint() == fingerprint)
     }
 }
 

@@ -3,9 +3,11 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{self, IgnoredAny, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
+use std::marker::PhantomData;
 
 use crate::possession::KeyRequest;
 
@@ -14,9 +16,9 @@ use crate::possession::KeyRequest;
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct V2Request {
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "object_or_default")]
     credentials: Credentials,
-    #[serde(alias = "public_key_request")]
+    #[serde(alias = "public_key_request", deserialize_with = "object_or_none")]
     public_key_request: Option<PublicKeyRequest>,
     #[serde(alias = "certificate_signing_request")]
     certificate_signing_request: Option<Bytes>,
@@ -32,7 +34,7 @@ struct Credentials {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PublicKeyRequest {
-    #[serde(alias = "public_key", deserialize_with = "null_is_default")]
+    #[serde(alias = "public_key", deserialize_with = "object_or_default")]
     public_key: PublicKey,
     #[serde(alias = "proof_of_possession", deserialize_with = "null_is_default")]
     proof_of_possession: Bytes,
@@ -52,7 +54,7 @@ struct PublicKey {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct V1Request {
-    #[serde(alias = "public_key")]
+    #[serde(alias = "public_key", deserialize_with = "object_or_none")]
     public_key: Option<V1PublicKey>,
     #[serde(alias = "signed_email_address", deserialize_with = "null_is_default")]
     signed_email_address: Bytes,
@@ -127,11 +129,11 @@ impl V1Request {
 /// message.
 fn read<'a, T: Deserialize<'a> + Default>(body: &'a [u8]) -> Result<T, Malformed> {
     match serde_json::Deserializer::from_slice(body)
-        .into_iter()
+        .into_iter::<Object<T>>()
         .next()
     {
         None => Ok(T::default()),
-        Some(Ok(request)) => Ok(request),
+        Some(Ok(Object(request))) => Ok(request),
         Some(Err(error)) => Err(Malformed(describe(&error))),
     }
 }
@@ -157,6 +159,40 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn object_or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(object_or_none(deserializer)?.unwrap_or_default())
+}
+
+fn object_or_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|Object(message)| message))
+}
+
+/// A message, which is a JSON object. A derived reader alone would take a list as well, and its
+/// items for the fields in order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
 }
 
 /// `bytes` of protobuf-JSON: "Either standard or URL-safe base64 encoding with/without paddings are
