@@ -8,13 +8,6 @@
     clippy::panic,
     reason = "this is how a test fails, in its helpers too"
 )]
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "what a test relies on may panic"
-)]
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};

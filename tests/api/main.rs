@@ -2,12 +2,6 @@
 //! letter where clients and scripts rely on it, and read by somebody else's libraries where it is a
 //! certificate. The OpenID provider is the test's own, so that it can also lie.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "what a test relies on may panic"
-)]
 #![expect(
     clippy::disallowed_methods,
     reason = "a test asks the clock like a client does"
