@@ -2,6 +2,7 @@
 //! no second way to a signature.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -18,7 +19,6 @@ use crate::ledger::{Ledger, LedgerError, Record};
 use crate::possession::{self, KeyRequest, PossessionError};
 
 /// What a caller asks for, as it came: nothing in it is trusted yet.
-#[derive(Debug)]
 pub struct Request {
     /// The OpenID Connect token.
     pub unverified_token: String,
@@ -26,6 +26,15 @@ pub struct Request {
     pub key: KeyRequest,
     /// The serial number, drawn at the door.
     pub serial: SerialNumber,
+}
+
+impl fmt::Debug for Request {
+    /// Without the token, whoever prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A certificate that stands in the log and in the ledger, and so may leave.

@@ -224,7 +224,9 @@ impl Chain {
             let position = below + 1;
             let tbs = certificate.tbs_certificate();
             let subject = tbs.subject().to_string();
-            let constraints = tbs.get_extension::<BasicConstraints>().ok().flatten();
+            let constraints = tbs
+                .get_extension::<BasicConstraints>()
+                .map_err(|_| ChainError::Malformed { position })?;
             let Some((_, constraints)) = constraints.filter(|(_, constraints)| constraints.ca)
             else {
                 return Err(ChainError::NotCa { position, subject });
@@ -235,11 +237,15 @@ impl Chain {
             {
                 return Err(ChainError::PathLength { position, subject });
             }
-            let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
+            let usage = tbs
+                .get_extension::<KeyUsage>()
+                .map_err(|_| ChainError::Malformed { position })?;
             if usage.is_some_and(|(_, usage)| !usage.key_cert_sign()) {
                 return Err(ChainError::KeyUsage { position, subject });
             }
-            let purposes = tbs.get_extension::<ExtendedKeyUsage>().ok().flatten();
+            let purposes = tbs
+                .get_extension::<ExtendedKeyUsage>()
+                .map_err(|_| ChainError::Malformed { position })?;
             let signs_code = purposes.as_ref().map(|(_, purposes)| {
                 purposes
                     .0
@@ -261,16 +267,18 @@ impl Chain {
                     not_after,
                 });
             }
-            if let Some(issuer) = self.certificates.get(below + 1) {
-                if tbs.issuer() != issuer.tbs_certificate().subject() {
-                    return Err(ChainError::Order {
-                        position,
-                        issuer: tbs.issuer().to_string(),
-                    });
-                }
-                verify_issued(certificate, issuer)
-                    .map_err(|source| ChainError::Signature { position, source })?;
+            tbs.get_extension::<SubjectKeyIdentifier>()
+                .map_err(|_| ChainError::Malformed { position })?;
+            // The last one is published as the root that others are to trust: it vouches for itself.
+            let issuer = self.certificates.get(below + 1).unwrap_or(certificate);
+            if tbs.issuer() != issuer.tbs_certificate().subject() {
+                return Err(ChainError::Order {
+                    position,
+                    issuer: tbs.issuer().to_string(),
+                });
             }
+            verify_issued(certificate, issuer)
+                .map_err(|source| ChainError::Signature { position, source })?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::terminal::{RESET, YELLOW};
 use super::{Failure, now, terminal};
 use crate::config::Config;
 use crate::ctlog;
@@ -10,7 +11,10 @@ use crate::ledger::Ledger;
 
 pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
     let config = Config::read(&file)?;
-    let issuers = config.issuers()?;
+    let (issuers, warnings) = config.issuers()?;
+    for warning in warnings {
+        terminal::say(format_args!("{YELLOW}warning:{RESET} {warning}"));
+    }
     let authority = config.authority(now()).await?;
     let signer = config.log_signer()?;
     // Both databases are only read, so that a running server is not disturbed.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::terminal::{BOLD, DIM, RESET, YELLOW};
 use super::{Failure, now, terminal};
 use crate::dev::Stack;
@@ -20,8 +22,11 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     telemetry::install(LogFormat::Text, std::env::var("RUST_LOG").ok().as_deref())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let entropy = super::init::entropy()?;
-    let stack = Stack::start(arguments.listen, arguments.dir.as_deref(), &entropy, now()).await?;
+    let mut stack =
+        Stack::start(arguments.listen, arguments.dir.as_deref(), &entropy, now()).await?;
     let (ca, provider) = (stack.ca_url(), stack.provider_url());
     terminal::say(format_args!(
         "{YELLOW}FOR DEVELOPMENT ONLY.{RESET} Everybody on this machine gets any identity from the demo provider.\n"
@@ -47,7 +52,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         "                         curl {provider}/email/token"
     ));
     terminal::say(format_args!("\n{DIM}Ctrl-C ends it.{RESET}"));
-    tokio::signal::ctrl_c().await?;
-    stack.stop().await?;
+    tokio::select! {
+        _ = interrupt.recv() => stack.stop().await?,
+        _ = terminate.recv() => stack.stop().await?,
+        reason = stack.failed() => return Err(reason.into()),
+    }
     Ok(())
 }

@@ -46,6 +46,7 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
         }
     };
     server::serve(listener, &app, shutdown).await?;
+    app.drain().await;
     issuance.close().await;
     match failed {
         Some(reason) => Err(reason.into()),

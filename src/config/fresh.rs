@@ -42,7 +42,6 @@ pub struct Plan<'a> {
 }
 
 /// Randomness for a new deployment, drawn at the door.
-#[derive(Debug)]
 pub struct Entropy {
     /// For the serial numbers of root and intermediate.
     pub serials: [[u8; 20]; 2],
@@ -96,6 +95,10 @@ pub async fn create(
     entropy: &Entropy,
     now: OffsetDateTime,
 ) -> Result<(), FreshError> {
+    let directory = &std::path::absolute(directory).map_err(|source| FreshError::File {
+        path: directory.to_owned(),
+        source,
+    })?;
     let is_free = match fs::read_dir(directory) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -105,21 +108,22 @@ pub async fn create(
     }
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = directory.with_file_name(format!(".{name}.unfinished"));
-    let written = write_all(&unfinished, plan, entropy, now).await;
-    if let Err(error) = written {
-        // What was begun is ours alone; if it cannot be removed the next attempt will say so.
+    let file = |source| FreshError::File {
+        path: directory.clone(),
+        source,
+    };
+    // Who makes this directory owns it: another one at the same work stops here and removes nothing.
+    make_directory(&unfinished)?;
+    let mut made = write_all(&unfinished, plan, entropy, now).await;
+    if made.is_ok() {
+        made = fs::rename(&unfinished, directory).map_err(file);
+    }
+    if let Err(error) = made {
+        // If it cannot be removed the next attempt will say so.
         let _removed = fs::remove_dir_all(&unfinished);
         return Err(error);
     }
-    let file = |source| FreshError::File {
-        path: directory.to_owned(),
-        source,
-    };
-    fs::rename(&unfinished, directory).map_err(file)?;
-    let parent = directory
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
+    let parent = directory.parent().unwrap_or_else(|| Path::new("/"));
     File::open(parent)
         .and_then(|parent| parent.sync_all())
         .map_err(file)
@@ -131,15 +135,8 @@ async fn write_all(
     entropy: &Entropy,
     now: OffsetDateTime,
 ) -> Result<(), FreshError> {
-    for directory in [at.to_owned(), at.join("ca"), at.join("log")] {
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .map_err(|source| FreshError::File {
-                path: directory.clone(),
-                source,
-            })?;
-    }
+    make_directory(&at.join("ca"))?;
+    make_directory(&at.join("log"))?;
     let (passphrase, passphrase_file) = match &plan.passphrase_file {
         Some(file) => (
             Passphrase::File(file.clone()).read(Path::new(""))?,
@@ -203,7 +200,26 @@ async fn write_all(
         .await?
         .close()
         .await;
+    // Names have to be on the disk as well as what they name.
+    for directory in [at.join("ca"), at.join("log"), at.to_owned()] {
+        File::open(&directory)
+            .and_then(|opened| opened.sync_all())
+            .map_err(|source| FreshError::File {
+                path: directory.clone(),
+                source,
+            })?;
+    }
     Ok(())
+}
+
+fn make_directory(path: &Path) -> Result<(), FreshError> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| FreshError::File {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// Writes a file that does not exist yet, and waits until it is on the disk.

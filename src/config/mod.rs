@@ -182,6 +182,11 @@ impl Config {
         })
     }
 
+    /// Whether it is one that only a developer may run.
+    pub const fn is_development(&self) -> bool {
+        self.settings.development.allow_http_loopback_issuers
+    }
+
     /// Where to listen.
     pub const fn listen(&self) -> SocketAddr {
         self.settings.listen
@@ -227,11 +232,12 @@ impl Config {
         self.settings.log_format
     }
 
-    /// Reads and checks the issuers' file.
+    /// Reads and checks the issuers' file. Beside the issuers it gives what should be looked at: settings
+    /// that nobody knows.
     ///
     /// # Errors
     /// [`ConfigError`] with the issuers' file and line.
-    pub fn issuers(&self) -> Result<Issuers, ConfigError> {
+    pub fn issuers(&self) -> Result<(Issuers, Vec<String>), ConfigError> {
         let options = identity::Options {
             allow_http_loopback: self.settings.development.allow_http_loopback_issuers,
         };
@@ -245,11 +251,14 @@ impl Config {
             std::fs::read_to_string(&file).map_err(|error| refused(None, error.to_string()))?;
         let config = identity::Config::from_text(&text, options)
             .map_err(|error| refused(error.line, error.message))?;
-        for warning in config.warnings() {
-            tracing::warn!(file = %file.display(), "{warning}");
-        }
-        Issuers::new(config, Patience::default())
-            .map_err(|error| refused(error.line, error.message))
+        let warnings: Vec<String> = config
+            .warnings()
+            .iter()
+            .map(|warning| format!("{}: {warning}", file.display()))
+            .collect();
+        let issuers = Issuers::new(config, Patience::default())
+            .map_err(|error| refused(error.line, error.message))?;
+        Ok((issuers, warnings))
     }
 
     /// The authority's chain as PEM. It is public; no key is opened.
@@ -332,7 +341,10 @@ impl Config {
     /// # Errors
     /// [`OpenError`]: what cannot be opened, and why.
     pub async fn open(&self, now: OffsetDateTime) -> Result<Opened, OpenError> {
-        let issuers = self.issuers()?;
+        let (issuers, warnings) = self.issuers()?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
         let authority = self.authority(now).await?;
         let signer = self.log_signer()?;
         let verifier = signer.verifier().clone();

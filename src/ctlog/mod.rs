@@ -103,6 +103,8 @@ struct Shared {
     requests: mpsc::Sender<Request>,
     /// Bytes that waiting entries may still take.
     room: Arc<Semaphore>,
+    /// Places for checking submissions.
+    checking: Arc<Semaphore>,
     fatal: watch::Receiver<Option<Fatal>>,
     verifier: LogVerifier,
     origin: String,
@@ -327,6 +329,7 @@ impl Log {
             head,
             requests,
             room,
+            checking: Arc::new(Semaphore::new(MAX_CHECKING)),
             fatal,
             verifier,
             origin,
@@ -359,7 +362,18 @@ impl Log {
         submission: Submission,
         now: OffsetDateTime,
     ) -> Result<Sct, AppendError> {
-        let Accepted { entry, issuers } = self.shared.policy.accept(submission)?;
+        // Verifying strangers' signatures takes its time: beside the threads that answer, and by few.
+        let Ok(permit) = self.shared.checking.clone().try_acquire_owned() else {
+            return Err(AppendError::Busy);
+        };
+        let shared = self.shared.clone();
+        let accepted = tokio::task::spawn_blocking(move || {
+            let accepted = shared.policy.accept(submission);
+            drop(permit);
+            accepted
+        });
+        let accepted = accepted.await.map_err(|_| AppendError::Unavailable)?;
+        let Accepted { entry, issuers } = accepted?;
         let dedup = entry.body().dedup_key();
         // What is repeated here was asked for by people, over and over; it need not cost a commit.
         if let Ok(found) = self.shared.store.find(&[dedup]).await
@@ -650,6 +664,9 @@ fn default_queue() -> usize {
 
 const CODE_SIGNING: &str = "codeSigning";
 const ID_KP_CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+
+/// Submissions that may be checked at the same time.
+const MAX_CHECKING: usize = 8;
 
 /// Bytes of entries that may wait, whatever their number.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;

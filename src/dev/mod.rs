@@ -28,6 +28,7 @@ pub struct Stack {
     provider_url: String,
     directory: PathBuf,
     issuance: Issuance,
+    app: Arc<App>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<io::Result<()>>,
     /// Removed last.
@@ -42,6 +43,14 @@ pub enum DevError {
         "{0} is not a loopback address: a development stack must not be reachable from anywhere else"
     )]
     NotLoopback(SocketAddr),
+    /// Somebody else's deployment, or one of this kind that was reached elsewhere.
+    #[error("{directory} is not a development stack that listens at {ca_url}; nothing was changed", directory = .directory.display())]
+    NotOurs {
+        /// The directory.
+        directory: PathBuf,
+        /// Where the stack was to listen.
+        ca_url: String,
+    },
     /// A port or a file.
     #[error("{what}: {source}")]
     System {
@@ -91,7 +100,7 @@ impl Stack {
 
         let temporary = match directory {
             Some(_) => None,
-            None => Some(Temporary::make(entropy)?),
+            None => Some(Temporary::make()?),
         };
         let directory = match (directory, &temporary) {
             (Some(directory), _) => directory.to_owned(),
@@ -113,10 +122,13 @@ impl Stack {
             };
             fresh::create(&directory, &plan, entropy, now).await?;
         }
+        let config = Config::read(&file)?;
+        if !config.is_development() || config.public_url() != ca_url {
+            return Err(DevError::NotOurs { directory, ca_url });
+        }
         // The provider has a new key and perhaps a new port each time; its file is the stack's own.
         write(&directory.join("issuers.yaml"), &provider.issuers_yaml())?;
 
-        let config = Config::read(&file)?;
         let opened = config.open(now).await?;
         let issuance = opened.issuance.clone();
         let limits = config.limits();
@@ -131,13 +143,14 @@ impl Stack {
             source,
         })?;
 
+        let served = Arc::clone(&app);
         let (stop, stopped) = watch::channel(false);
         let provider_router = provider.router();
         let provider_stopped = stopped.clone();
         let serving = tokio::spawn(async move {
             let provider =
                 server::serve_router(provider_listener, provider_router, until(provider_stopped));
-            let ca = server::serve(ca, &app, until(stopped));
+            let ca = server::serve(ca, &served, until(stopped));
             tokio::try_join!(provider, ca).map(|_| ())
         });
         let urls = serde_json::json!({"ca": ca_url, "provider": provider_url});
@@ -147,6 +160,7 @@ impl Stack {
             provider_url,
             directory,
             issuance,
+            app,
             stop,
             serving,
             _temporary: temporary,
@@ -168,6 +182,18 @@ impl Stack {
         &self.directory
     }
 
+    /// Waits until it ends by itself, which only a failure makes it do.
+    pub async fn failed(&mut self) -> String {
+        tokio::select! {
+            ended = &mut self.serving => match ended {
+                Ok(Ok(())) => "the server ended".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            },
+            reason = self.issuance.log.fatal() => reason.to_string(),
+        }
+    }
+
     /// Stops answering, finishes what is under way, and lets the databases go.
     ///
     /// # Errors
@@ -177,6 +203,7 @@ impl Stack {
         let ended = (&mut self.serving)
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)));
+        self.app.drain().await;
         self.issuance.close().await;
         ended.map_err(|source| DevError::System {
             what: "the server ended".to_owned(),
@@ -196,13 +223,8 @@ impl Drop for Stack {
 struct Temporary(PathBuf);
 
 impl Temporary {
-    fn make(entropy: &Entropy) -> Result<Self, DevError> {
-        let name: String = entropy
-            .passphrase
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+    fn make() -> Result<Self, DevError> {
+        let name = random_name();
         let path = std::env::temp_dir().join(format!("vouchsafe-{name}"));
         let system = |source| DevError::System {
             what: format!("cannot make {}", path.display()),

@@ -39,22 +39,32 @@ impl Source {
             .map_err(|_| ProviderError::Discovery("has no address"))?;
         let answer = self.outbound.fetch(url).await?;
         let document = Document::read(&answer.body, issuer)?;
-        let answer = self.outbound.fetch(self.keys_url(&document)?).await?;
+        let answer = self
+            .outbound
+            .fetch(self.keys_url(&document, issuer)?)
+            .await?;
         Ok(Fetched {
             keys: KeySet::parse(&answer.body, document.algorithms)?,
             max_age: answer.max_age,
         })
     }
 
-    /// The address of the key set. It comes from a document that the issuer's own host served under
-    /// TLS, without a redirect, so the issuer chose it and any public host is as good as its own:
-    /// many issuers keep their keys elsewhere. `keys_host` narrows that to one.
-    fn keys_url(&self, document: &Document) -> Result<Url, ProviderError> {
+    /// The address of the key set: on the issuer's own host, or on the one that is named for it, in the
+    /// configuration or among those known to keep their keys elsewhere.
+    fn keys_url(&self, document: &Document, issuer: &str) -> Result<Url, ProviderError> {
         let refused = ProviderError::Discovery("names a key set at an address that is not allowed");
         let url = Url::parse(&document.keys_url)
             .map_err(|_| ProviderError::Discovery("names a key set without an address"))?;
-        let host = self.keys_host.as_deref();
-        let right_host = host.is_none_or(|host| url.host_str() == Some(host));
+        let own = Url::parse(issuer).map_err(|_| refused.clone())?;
+        let known = KEYS_ELSEWHERE
+            .iter()
+            .find(|(elsewhere, _)| *elsewhere == issuer);
+        let host = self
+            .keys_host
+            .as_deref()
+            .or(known.map(|(_, host)| *host))
+            .or(own.host_str());
+        let right_host = host.is_some() && url.host_str() == host;
         if !right_host || !self.outbound.reach().admits_url(&url) {
             return Err(refused);
         }
@@ -110,3 +120,7 @@ const LIMITS: Limits = Limits {
     items: 1024,
     text: 8192,
 };
+
+/// Public issuers whose keys are on another host than they are, so that a configuration written for
+/// Fulcio need not say so.
+const KEYS_ELSEWHERE: [(&str, &str); 1] = [("https://accounts.google.com", "www.googleapis.com")];

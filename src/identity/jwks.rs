@@ -17,6 +17,9 @@ pub(super) struct KeySet {
 /// Why a key set was refused as a whole. A single key that is of no use to us is left out instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
+    /// Not one key that could verify a token: taken for a fault, not for a withdrawal of all keys.
+    #[error("the key set has no key that can be used")]
+    NoneUsable,
     /// Not the JSON it has to be.
     #[error("the key set: {0}")]
     Json(#[from] JsonError),
@@ -85,6 +88,9 @@ impl KeySet {
                 return Err(KeySetError::Duplicate);
             }
             keys.push(key);
+        }
+        if keys.is_empty() {
+            return Err(KeySetError::NoneUsable);
         }
         Ok(Self { keys, algorithms })
     }

@@ -80,13 +80,18 @@ impl Keys {
                     Some(held) if !Arc::ptr_eq(&held, &tried) => {
                         token.verify(&held.keys).map_err(VerifyError::Signature)
                     }
+                    // The key may be one that the provider cannot tell us of at the moment.
+                    _ if error == SignatureError::Key && self.is_failing() => {
+                        Err(VerifyError::Provider(self.failure()))
+                    }
                     _ => Err(VerifyError::Signature(error)),
                 };
             }
             None => {}
         }
-        if self.is_failing() && self.usable(now).is_some() {
-            // Known to be in trouble: the old keys serve while somebody tries again.
+        if self.is_failing() {
+            // Known to be in trouble: nobody waits for it, so that its callers do not take the places
+            // of others'; old keys serve while somebody tries again.
             self.start_refresh(now);
         } else {
             self.wait_for_refresh(now).await;

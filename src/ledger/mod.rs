@@ -93,6 +93,10 @@ impl Ledger {
             connection.close().await.map_err(LedgerError::Open)?;
             return Err(error);
         }
+        // What another process left in the journal may be in the page cache only.
+        sqlite::settle(&mut connection)
+            .await
+            .map_err(LedgerError::Open)?;
         let (queue, waiting) = mpsc::channel(capacity);
         let (state, writable) = watch::channel(true);
         let reader = Reader {

@@ -13,7 +13,7 @@ use crate::possession::KeyRequest;
 
 /// `dev.sigstore.fulcio.v2.CreateSigningCertificateRequest`. Both spellings of a name are one field;
 /// unknown fields are ignored, `null` is the same as absent.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct V2Request {
     #[serde(deserialize_with = "object_or_default")]
@@ -24,14 +24,14 @@ pub(super) struct V2Request {
     certificate_signing_request: Option<Bytes>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Credentials {
     #[serde(alias = "oidc_identity_token", deserialize_with = "null_is_default")]
     oidc_identity_token: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PublicKeyRequest {
     #[serde(alias = "public_key", deserialize_with = "object_or_default")]
@@ -41,7 +41,7 @@ struct PublicKeyRequest {
 }
 
 /// The algorithm is what the key says it is; clients put anything in the field of that name.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct PublicKey {
     #[serde(rename = "algorithm")]
@@ -51,7 +51,7 @@ struct PublicKey {
 }
 
 /// `dev.sigstore.fulcio.v1beta.CreateSigningCertificateRequest`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct V1Request {
     #[serde(alias = "public_key", deserialize_with = "object_or_none")]
@@ -65,7 +65,7 @@ pub(super) struct V1Request {
     certificate_signing_request: Bytes,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct V1PublicKey {
     #[serde(rename = "algorithm")]
@@ -197,7 +197,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 /// `bytes` of protobuf-JSON: "Either standard or URL-safe base64 encoding with/without paddings are
 /// accepted."
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Bytes(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Bytes {

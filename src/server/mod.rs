@@ -137,30 +137,45 @@ impl App {
             serial: SerialNumber::from_random(serial),
         };
         let app = Arc::clone(self);
+        let work_id = id.clone();
+        // The line about the outcome is written here and not where it is awaited: there may be nobody
+        // left who waits.
         let work = async move {
-            let issued = app.issuance.issue(&request, now()).await?;
+            let issued = match app.issuance.issue(&request, now()).await {
+                Ok(issued) => issued,
+                Err(error) => return Err(Problem::issue(&error, &work_id)),
+            };
+            tracing::info!(
+                request_id = %work_id,
+                identity = %issued.name,
+                issuer = issued.issuer,
+                subject = issued.subject,
+                serial = %Hex(issued.certificate.serial().as_bytes()),
+                log_index = issued.log_index,
+                "issued"
+            );
             let leaf =
-                der::pem::encode_string("CERTIFICATE", LineEnding::LF, issued.certificate.der())
-                    .map(|pem| pem.trim_end().to_owned())
-                    .unwrap_or_default();
-            Ok((issued, leaf))
+                der::pem::encode_string("CERTIFICATE", LineEnding::LF, issued.certificate.der());
+            let leaf = leaf.map_err(|error| Problem::unwritable(&error, &work_id))?;
+            let above = app.documents.issuing_chain.iter().cloned();
+            Ok(std::iter::once(leaf.trim_end().to_owned())
+                .chain(above)
+                .collect())
         };
-        match self.pool.run(work).await {
-            Ok(Ok((issued, leaf))) => {
-                tracing::info!(
-                    request_id = %id,
-                    identity = %issued.name,
-                    issuer = issued.issuer,
-                    subject = issued.subject,
-                    serial = %Hex(issued.certificate.serial().as_bytes()),
-                    log_index = issued.log_index,
-                    "issued"
-                );
-                let chain = self.documents.issuing_chain.iter().cloned();
-                Ok(std::iter::once(leaf).chain(chain).collect())
-            }
-            Ok(Err(error)) => Err(Problem::issue(&error, &id)),
-            Err(error) => Err(Problem::pool(error, &id)),
+        self.pool
+            .run(work)
+            .await
+            .unwrap_or_else(|error| Err(Problem::pool(error, &id)))
+    }
+
+    /// Waits until nothing is being issued any more, for those too whose callers have gone; not longer
+    /// than [`serve`] waits for answers. Then log and ledger may be closed.
+    pub async fn drain(&self) {
+        if tokio::time::timeout(DRAIN, self.pool.drained())
+            .await
+            .is_err()
+        {
+            tracing::warn!("requests were still under way at the end");
         }
     }
 }
@@ -190,6 +205,7 @@ pub async fn serve_router(
     listener.set_nonblocking(true)?;
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(listener)?
+        .first_request_timeout(HEADER_READ)
         .acceptor(NoDelayAcceptor::new())
         .handle(handle.clone());
     server
@@ -252,7 +268,8 @@ const MAX_BODY: usize = 64 << 10;
 const MAX_SUBMISSION: usize = 128 << 10;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 32 << 10;
-/// How long a client may take to send its headers, also the life of an idle connection.
+/// How long a client may take until its first request, and over HTTP/1 to send its headers, which is
+/// also the life of an idle connection.
 const HEADER_READ: Duration = Duration::from_secs(5);
 /// How long a request may take in all.
 const DEADLINE: Duration = Duration::from_secs(20);

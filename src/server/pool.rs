@@ -1,5 +1,5 @@
 //! Where issuance runs: a fixed number of threads of its own behind a bounded queue, so that
-//! accepting, health checks and key refreshes never wait behind signatures, and an overload is
+//! accepting and health checks never wait behind signatures, and an overload is
 //! answered at once instead of being piled up.
 
 use std::future::Future;
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 pub(super) struct Pool {
     runtime: Option<Runtime>,
     places: Arc<Semaphore>,
+    outstanding: usize,
 }
 
 /// Why a piece of work has no result.
@@ -35,6 +36,7 @@ impl Pool {
         Ok(Self {
             runtime: Some(runtime),
             places: Arc::new(Semaphore::new(outstanding)),
+            outstanding,
         })
     }
 
@@ -54,6 +56,15 @@ impl Pool {
             result
         });
         running.await.map_err(|_| PoolError::Panicked)
+    }
+}
+
+impl Pool {
+    /// Waits until nothing runs. Whoever comes meanwhile is turned away.
+    pub(super) async fn drained(&self) {
+        let all = u32::try_from(self.outstanding).unwrap_or(u32::MAX);
+        // An error means that the semaphore was closed, which nobody does.
+        drop(self.places.acquire_many(all).await);
     }
 }
 

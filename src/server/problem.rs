@@ -111,6 +111,17 @@ impl Problem {
         .logged(id, error)
     }
 
+    /// A certificate that cannot be put into PEM.
+    pub(super) fn unwritable(error: &dyn std::fmt::Display, id: &RequestId) -> Self {
+        let problem = Self {
+            code: Internal,
+            message: CA.into(),
+            reason: "INTERNAL",
+            detail: String::new(),
+        };
+        problem.logged(id, error)
+    }
+
     /// The issuing threads did not take the request, or failed with it.
     pub(super) fn pool(error: PoolError, id: &RequestId) -> Self {
         let (code, message, reason) = match error {

@@ -105,6 +105,7 @@ impl SqliteStore {
         }
         let mut writer = writer_options(path).connect().await?;
         prepare_writer(&mut writer).await?;
+        settle(&mut writer).await?;
         let readers = readers(path);
         Ok(Self {
             writer: Mutex::new(Some(writer)),
@@ -455,6 +456,21 @@ fn readers(path: &Path) -> SqlitePool {
 }
 
 /// Checks the library, brings the tables up to date and reads the settings back.
+/// Moves what a process left in the journal into the database under syncs of its own. Recovery reads
+/// it from the page cache, where it may be without ever having reached the disk; a head built on it
+/// could be lost with the power and fork the log.
+async fn settle(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let (busy, in_journal, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(FULL)")
+        .fetch_one(connection)
+        .await?;
+    if busy != 0 || in_journal != moved {
+        return Err(StoreError::Database(
+            "the journal cannot be settled".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 async fn prepare_writer(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()")
         .fetch_one(&mut *connection)
