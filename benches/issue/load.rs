@@ -102,7 +102,7 @@ pub(crate) fn run(
             client.await.expect("a client ends by itself");
         }
         let elapsed = begin.elapsed();
-        let used = process.used().since(&before);
+        let used = process.used().saturating_sub(before);
         let others = (of_this_machine() - machine)
             .saturating_sub(used)
             .saturating_sub(of_this_process() - ours);

@@ -1,6 +1,5 @@
 //! What the kernel tells about another process.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,9 +10,6 @@ pub(crate) struct Process {
     directory: PathBuf,
 }
 
-/// What each thread of a process has used so far.
-pub(crate) struct Used(HashMap<String, Duration>);
-
 impl Process {
     pub(crate) fn of(id: u32) -> Self {
         Self {
@@ -21,21 +17,9 @@ impl Process {
         }
     }
 
-    /// Processor time so far, to the nanosecond, by thread.
-    pub(crate) fn used(&self) -> Used {
-        let threads = fs::read_dir(self.directory.join("task"))
-            .expect("the process lives")
-            .flatten();
-        Used(
-            threads
-                .filter_map(|thread| {
-                    Some((
-                        thread.file_name().into_string().ok()?,
-                        on_processor(&thread.path())?,
-                    ))
-                })
-                .collect(),
-        )
+    /// Processor time so far, in ticks of the kernel, of all threads that are and that were.
+    pub(crate) fn used(&self) -> Duration {
+        ticks_of(&self.directory)
     }
 
     /// Memory now resident, in bytes.
@@ -60,25 +44,6 @@ impl Process {
             .parse()
             .expect("a number of kB");
         kibibytes << 10
-    }
-}
-
-impl Used {
-    /// What was used between `earlier` and now. Threads that ended in between would be missing, so
-    /// they end the run instead: the server keeps its threads.
-    pub(crate) fn since(&self, earlier: &Self) -> Duration {
-        for thread in earlier.0.keys() {
-            assert!(
-                self.0.contains_key(thread),
-                "a thread of the server ended under load"
-            );
-        }
-        self.0
-            .iter()
-            .map(|(thread, used)| {
-                used.saturating_sub(earlier.0.get(thread).copied().unwrap_or_default())
-            })
-            .sum()
     }
 }
 
@@ -110,31 +75,30 @@ pub(crate) fn of_this_machine() -> Duration {
         .expect("a machine up for less than a year")
 }
 
-/// Processor time of this process so far, in ticks of the kernel.
+/// Processor time of this process so far.
 pub(crate) fn of_this_process() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").expect("the kernel tells processor time");
-    // The name in parentheses may hold spaces; user and system time are the 12th and 13th after it.
-    let numbers = stat
-        .rsplit_once(')')
-        .map_or("", |(_, rest)| rest)
+    ticks_of(Path::new("/proc/self"))
+}
+
+/// Processor time of this thread so far, to the nanosecond.
+pub(crate) fn of_this_thread() -> Duration {
+    let schedstat =
+        fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel tells processor time");
+    let nanoseconds = schedstat
         .split_ascii_whitespace()
-        .skip(11)
-        .take(2);
-    TICK * numbers
+        .next()
+        .and_then(|number| number.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("a number of nanoseconds"))
+}
+
+fn ticks_of(process: &Path) -> Duration {
+    let stat = fs::read_to_string(process.join("stat")).expect("the process lives");
+    // The name in parentheses may hold spaces; user and system time are the 12th and 13th after it.
+    let numbers = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = numbers.split_ascii_whitespace().skip(11).take(2);
+    TICK * ticks
         .filter_map(|number| number.parse::<u32>().ok())
         .sum::<u32>()
-}
-
-/// Processor time of this thread so far.
-pub(crate) fn of_this_thread() -> Duration {
-    on_processor(Path::new("/proc/thread-self")).expect("the kernel tells processor time")
-}
-
-fn on_processor(thread: &Path) -> Option<Duration> {
-    let schedstat = fs::read_to_string(thread.join("schedstat")).ok()?;
-    Some(Duration::from_nanos(
-        schedstat.split_ascii_whitespace().next()?.parse().ok()?,
-    ))
 }
 
 /// The kernel's unit in these files, on every platform of Linux that matters here.
