@@ -4,6 +4,8 @@
 //! It is three issuers in one, each below its own path with its own discovery document, since an
 //! issuer vouches for one kind of identity: `/github`, `/google` and `/email`.
 
+mod claims;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,8 +14,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -22,6 +25,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
+
+use claims::AUDIENCE;
 
 /// Whose tokens they are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,22 +51,6 @@ impl Shape {
             Self::Email => "email",
         }
     }
-
-    /// The claims a caller may choose, and their usual values.
-    const fn open_claims(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Github => &[
-                ("repository", "example-org/example-repo"),
-                ("ref", "refs/heads/main"),
-                ("event_name", "push"),
-            ],
-            Self::Google => &[
-                ("email", "builder@example-project.iam.gserviceaccount.com"),
-                ("sub", "100000000000000000001"),
-            ],
-            Self::Email => &[("email", "developer@example.com"), ("sub", "developer-1")],
-        }
-    }
 }
 
 /// The provider: one key, made when it starts and gone when it ends.
@@ -80,11 +69,34 @@ pub enum ProviderError {
     /// The signature failed.
     #[error("the token cannot be signed")]
     Signing,
-    /// A claim that may not be chosen, or not so.
-    #[error(
-        "{0} cannot be chosen, or not like this: up to 200 letters, digits and marks of -_.@/:+"
-    )]
-    Claim(String),
+    /// Not a parameter of this issuer's tokens.
+    #[error("{name:?} cannot be chosen here, only {open}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What can be asked for.
+        open: String,
+    },
+    /// A parameter that is given more than once.
+    #[error("{name} is given more than once")]
+    Repeated {
+        /// The parameter.
+        name: &'static str,
+    },
+    /// A value that no real provider would put into a token.
+    #[error("{name} must be {rule}")]
+    Malformed {
+        /// The parameter.
+        name: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// The query is not `name=value&…`.
+    #[error("the query cannot be read: write name=value, joined by &, in UTF-8")]
+    Query,
+    /// There is no issuer for such an identity.
+    #[error("identity must be one of github, google, email")]
+    Identity,
 }
 
 struct SigningKey {
@@ -150,24 +162,10 @@ impl Provider {
         token_id: &str,
         now: OffsetDateTime,
     ) -> Result<String, ProviderError> {
-        let mut open: BTreeMap<&str, &str> = shape.open_claims().iter().copied().collect();
-        for (name, value) in chosen {
-            let slot = open.get_mut(name.as_str()).filter(|_| is_tame(value));
-            *slot.ok_or_else(|| ProviderError::Claim(name.clone()))? = value;
+        if !(AUDIENCE.holds)(audience) {
+            return Err(AUDIENCE.malformed());
         }
-        if !is_tame(audience) {
-            return Err(ProviderError::Claim("audience".to_owned()));
-        }
-        let open = |name: &str| open.get(name).copied().unwrap_or_default();
-        let mut claims = match shape {
-            Shape::Github => github(open("repository"), open("ref"), open("event_name")),
-            Shape::Google => json!({
-                "sub": open("sub"), "azp": open("sub"), "email": open("email"), "email_verified": true,
-            }),
-            Shape::Email => {
-                json!({"sub": open("sub"), "email": open("email"), "email_verified": true})
-            }
-        };
+        let mut claims = claims::claims(shape, chosen)?;
         if let Value::Object(claims) = &mut claims {
             let issued = now.unix_timestamp();
             claims.insert("iss".to_owned(), self.issuer(shape).into());
@@ -183,11 +181,31 @@ impl Provider {
             .map_err(|_| ProviderError::Signing)
     }
 
+    /// Signs a token as a query asks for it, now.
+    fn mint_as_asked(&self, shape: Shape, pairs: Pairs) -> Result<String, ProviderError> {
+        let known = || std::iter::once(&AUDIENCE).chain(claims::open(shape));
+        let mut chosen = BTreeMap::new();
+        for (name, value) in pairs {
+            let claim = known().find(|claim| claim.name == name);
+            let claim = claim.ok_or_else(|| claims::unknown(shape, &name))?;
+            if chosen.insert(name, value).is_some() {
+                return Err(ProviderError::Repeated { name: claim.name });
+            }
+        }
+        let audience = chosen.remove(AUDIENCE.name);
+        let audience = audience.as_deref().unwrap_or(AUDIENCE.usual);
+        self.mint(
+            shape,
+            audience,
+            &chosen,
+            &super::random_name(),
+            super::now(),
+        )
+    }
+
     /// The issuers' file for a certificate authority that trusts this provider.
     pub fn issuers_yaml(&self) -> String {
-        let mut text = String::from(
-            "# FOR DEVELOPMENT ONLY: this provider gives anybody any identity.\noidc-issuers:\n",
-        );
+        let mut text = format!("# {NOTICE}\noidc-issuers:\n");
         for shape in Shape::ALL {
             let url = self.issuer(shape);
             let kind = match shape {
@@ -210,26 +228,38 @@ impl Provider {
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/", get(welcome))
+            .route("/token", get(token_of_any))
             .route("/{issuer}/.well-known/openid-configuration", get(discovery))
             .route("/{issuer}/keys", get(keys))
             .route("/{issuer}/token", get(token))
+            .layer(axum::middleware::map_response(warned))
             .with_state(Arc::clone(self))
     }
 }
 
 async fn welcome(State(provider): State<Arc<Provider>>) -> String {
-    let mut page =
-        String::from("FOR DEVELOPMENT ONLY: this provider gives anybody any identity.\n\n");
+    let mut page = format!(
+        "{NOTICE}\n\ncurl '{}/token?identity=github'\n\n",
+        provider.base_url
+    );
     for shape in Shape::ALL {
-        let claims: Vec<&str> = shape.open_claims().iter().map(|(name, _)| *name).collect();
+        // Writing to a string cannot fail.
         let _written = writeln!(
             page,
-            "{}/token   choose: audience, {}",
+            "{}/token   choose: {}",
             provider.issuer(shape),
-            claims.join(", ")
+            claims::choices(shape)
         );
     }
     page
+}
+
+/// Says on every answer, whatever it is, what it is good for.
+async fn warned(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert("x-notice", HeaderValue::from_static(NOTICE));
+    response
 }
 
 async fn discovery(State(provider): State<Arc<Provider>>, Path(issuer): Path<String>) -> Response {
@@ -243,6 +273,7 @@ async fn discovery(State(provider): State<Arc<Provider>>, Path(issuer): Path<Str
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
+        "notice": NOTICE,
     }))
     .into_response()
 }
@@ -259,62 +290,63 @@ async fn keys(State(provider): State<Arc<Provider>>, Path(issuer): Path<String>)
     } = &provider.key;
     let key =
         json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": id, "n": modulus, "e": exponent});
-    Json(json!({"keys": [key]})).into_response()
+    Json(json!({"keys": [key], "notice": NOTICE})).into_response()
 }
 
 /// `GET /{issuer}/token?audience=…&email=…`: a token as plain text.
 async fn token(
     State(provider): State<Arc<Provider>>,
     Path(issuer): Path<String>,
-    Query(mut chosen): Query<BTreeMap<String, String>>,
+    query: Result<Query<Pairs>, QueryRejection>,
 ) -> Response {
     let Some(shape) = shape_of(&issuer) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let audience = chosen
-        .remove("audience")
-        .unwrap_or_else(|| "sigstore".to_owned());
-    let (now, token_id) = (super::now(), super::random_name());
-    match provider.mint(shape, &audience, &chosen, &token_id, now) {
-        Ok(token) => token.into_response(),
-        Err(error @ ProviderError::Claim(_)) => {
-            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
-        }
-        Err(error @ (ProviderError::Key | ProviderError::Signing)) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
-        }
-    }
+    answer(query.map_err(|_| ProviderError::Query).and_then(|pairs| {
+        let Query(pairs) = pairs;
+        provider.mint_as_asked(shape, pairs)
+    }))
+}
+
+/// `GET /token?identity=github&…`: the same, with the issuer's name in the query.
+async fn token_of_any(
+    State(provider): State<Arc<Provider>>,
+    query: Result<Query<Pairs>, QueryRejection>,
+) -> Response {
+    answer(query.map_err(|_| ProviderError::Query).and_then(|pairs| {
+        let Query(mut pairs) = pairs;
+        let named = pairs.iter().position(|(name, _)| name == "identity");
+        let (_, identity) = pairs.remove(named.ok_or(ProviderError::Identity)?);
+        let shape = shape_of(&identity).ok_or(ProviderError::Identity)?;
+        provider.mint_as_asked(shape, pairs)
+    }))
+}
+
+/// In the order of the query, so that a name that comes twice is seen.
+type Pairs = Vec<(String, String)>;
+
+fn answer(minted: Result<String, ProviderError>) -> Response {
+    let error = match minted {
+        Ok(token) => return token.into_response(),
+        Err(error) => error,
+    };
+    let status = match error {
+        ProviderError::Unknown { .. }
+        | ProviderError::Repeated { .. }
+        | ProviderError::Malformed { .. }
+        | ProviderError::Query
+        | ProviderError::Identity => StatusCode::BAD_REQUEST,
+        ProviderError::Key | ProviderError::Signing => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, format!("{error}\n{NOTICE}\n")).into_response()
 }
 
 fn shape_of(path: &str) -> Option<Shape> {
     Shape::ALL.into_iter().find(|shape| shape.path() == path)
 }
 
-/// The claims of a job of GitHub Actions in an invented repository.
-fn github(repository: &str, git_ref: &str, event: &str) -> Value {
-    let (owner, _) = repository.split_once('/').unwrap_or((repository, ""));
-    let workflow = format!("{repository}/.github/workflows/release.yml@{git_ref}");
-    let commit = "1f2d3c4b5a69788796a5b4c3d2e1f00112233445";
-    json!({
-        "sub": format!("repo:{repository}:ref:{git_ref}"),
-        "ref": git_ref, "ref_type": "branch", "ref_protected": "true", "sha": commit,
-        "repository": repository, "repository_id": "700000001",
-        "repository_owner": owner, "repository_owner_id": "700000002", "repository_visibility": "public",
-        "actor": "example-person", "actor_id": "700000003",
-        "workflow": "Release", "workflow_ref": workflow, "workflow_sha": commit,
-        "job_workflow_ref": workflow, "job_workflow_sha": commit,
-        "event_name": event, "base_ref": "", "head_ref": "",
-        "run_id": "9000000001", "run_number": "42", "run_attempt": "1",
-        "runner_environment": "github-hosted", "check_run_id": "9000000002",
-    })
-}
-
-fn is_tame(value: &str) -> bool {
-    (1..=200).contains(&value.len())
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.@/:+".contains(&b))
-}
+/// What every page says. ASCII, since it is a header as well.
+const NOTICE: &str = "FOR DEVELOPMENT ONLY: this provider gives anybody any identity.";
 
 /// How long a token is good.
 const LIFE: Duration = Duration::minutes(10);
@@ -323,73 +355,4 @@ const LIFE: Duration = Duration::minutes(10);
 const SHIPPED_ISSUERS: &str = include_str!("../../config/issuers.yaml");
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::identity::{Config, Issuers, Options, Patience};
-    use time::macros::datetime;
-
-    const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
-
-    fn chosen(name: &str, value: &str) -> BTreeMap<String, String> {
-        BTreeMap::from([(name.to_owned(), value.to_owned())])
-    }
-
-    #[test]
-    fn only_the_open_claims_can_be_chosen_and_only_tamely() {
-        let provider = Provider::new("http://127.0.0.1:1").unwrap();
-        for (shape, name, value) in [
-            (Shape::Email, "iss", "x"),
-            (Shape::Email, "repository", "x"),
-            (Shape::Github, "sha", "x"),
-            (Shape::Email, "email", ""),
-            (Shape::Email, "email", "a b@example.com"),
-            (Shape::Email, "email", "a\"b@example.com"),
-        ] {
-            let minted = provider.mint(shape, "sigstore", &chosen(name, value), "1", NOW);
-            assert!(
-                matches!(minted, Err(ProviderError::Claim(_))),
-                "{name}={value}"
-            );
-        }
-        assert!(
-            provider
-                .mint(Shape::Email, "a b", &BTreeMap::new(), "1", NOW)
-                .is_err()
-        );
-    }
-
-    #[tokio::test]
-    async fn every_shape_is_believed_by_an_authority_that_trusts_the_provider() {
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let provider =
-            Arc::new(Provider::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap());
-        let router = provider.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let config = Config::from_text(
-            &provider.issuers_yaml(),
-            Options {
-                allow_http_loopback: true,
-            },
-        )
-        .unwrap();
-        let issuers = Issuers::new(config, Patience::default()).unwrap();
-        for (shape, name) in [
-            (
-                Shape::Github,
-                "https://github.com/example-org/example-repo/.github/workflows/release.yml@refs/heads/main",
-            ),
-            (
-                Shape::Google,
-                "builder@example-project.iam.gserviceaccount.com",
-            ),
-            (Shape::Email, "developer@example.com"),
-        ] {
-            let token = provider
-                .mint(shape, "sigstore", &BTreeMap::new(), "1", NOW)
-                .unwrap();
-            let principal = issuers.authenticate(&token, NOW).await.unwrap();
-            assert_eq!(principal.name.as_str(), name);
-        }
-    }
-}
+mod tests;
