@@ -46,6 +46,9 @@ pub(super) async fn connect_writer(path: &Path) -> Result<SqliteConnection, Ledg
         // Where fsync leaves the data in the drive's cache, ask for the call that does not.
         .pragma("fullfsync", "ON")
         .pragma("checkpoint_fullfsync", "ON")
+        // A statement inside a transaction keeps what it would need to undo itself alone; in a file,
+        // unless told otherwise.
+        .pragma("temp_store", "MEMORY")
         // KiB. A larger cache costs more than it saves: SQLite lends a page a very high number for a
         // moment when it splits a node, and at the next commit walks the whole cache to forget it.
         .pragma("cache_size", "-8192")
