@@ -397,7 +397,7 @@ fn clock_behind(now_ms: u64, newest_ms: u64) -> Option<AppendError> {
 }
 
 /// How far the clock may be behind the newest tree head.
-pub const MAX_CLOCK_BEHIND_MS: u64 = 30_000;
+pub const MAX_CLOCK_BEHIND_MS: u64 = 10_000;
 
 /// Entries of one commit.
 const MAX_ENTRIES: usize = 1024;

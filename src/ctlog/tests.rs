@@ -232,17 +232,17 @@ async fn a_clock_that_was_set_back_is_refused_and_a_small_step_is_not() {
     let test = TestLog::create().await;
     let log = test.open().await;
     let first = log_entry(&log, 0, at(100_000)).await.unwrap();
-    let late = log_entry(&log, 1, at(94_999)).await;
-    assert_eq!(late, Err(AppendError::ClockBehind { behind_ms: 5_001 }));
+    let late = log_entry(&log, 1, at(89_999)).await;
+    assert_eq!(late, Err(AppendError::ClockBehind { behind_ms: 10_001 }));
     assert_eq!(
         log.refresh(at(0)).await,
         Err(AppendError::ClockBehind { behind_ms: 100_000 })
     );
-    let second = log_entry(&log, 1, at(95_000)).await.unwrap();
+    let second = log_entry(&log, 1, at(90_000)).await.unwrap();
     assert_eq!(second.sct.timestamp_ms, first.sct.timestamp_ms + 1);
     log.close().await;
-    let refused = test.try_open(at(94_000)).await.unwrap_err();
-    assert_eq!(refused, LogError::ClockBehind { behind_ms: 6_001 });
+    let refused = test.try_open(at(90_000)).await.unwrap_err();
+    assert_eq!(refused, LogError::ClockBehind { behind_ms: 10_001 });
     let log = test.try_open(at(95_001)).await.unwrap();
     assert_eq!(log.head().size, 2);
 }

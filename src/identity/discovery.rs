@@ -2,7 +2,7 @@
 
 use super::header::algorithm;
 use super::json::{Limits, Object, Value};
-use super::jwks::KeySet;
+use super::jwks::{KeySet, KeySetError};
 use super::outbound::{Outbound, ProviderError, Reach};
 use jsonwebtoken::Algorithm;
 use reqwest::Url;
@@ -43,8 +43,12 @@ impl Source {
             .outbound
             .fetch(self.keys_url(&document, issuer)?)
             .await?;
+        let keys = KeySet::parse(&answer.body, document.algorithms)?;
+        if keys.len() == 0 {
+            return Err(KeySetError::NoneUsable.into());
+        }
         Ok(Fetched {
-            keys: KeySet::parse(&answer.body, document.algorithms)?,
+            keys,
             max_age: answer.max_age,
         })
     }
@@ -62,8 +66,8 @@ impl Source {
         let host = self
             .keys_host
             .as_deref()
-            .or(known.map(|(_, host)| *host))
-            .or(own.host_str());
+            .or_else(|| known.map(|(_, host)| *host))
+            .or_else(|| own.host_str());
         let right_host = host.is_some() && url.host_str() == host;
         if !right_host || !self.outbound.reach().admits_url(&url) {
             return Err(refused);

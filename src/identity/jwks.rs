@@ -89,9 +89,6 @@ impl KeySet {
             }
             keys.push(key);
         }
-        if keys.is_empty() {
-            return Err(KeySetError::NoneUsable);
-        }
         Ok(Self { keys, algorithms })
     }
 

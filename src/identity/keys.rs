@@ -18,7 +18,7 @@ use super::unverified::{SignedPayload, UnverifiedToken};
 use arc_swap::ArcSwapOption;
 use std::sync::{Arc, Mutex, PoisonError};
 use time::{Duration, OffsetDateTime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Keys {
     source: Arc<Source>,
     held: ArcSwapOption<Held>,
     refresh: Mutex<Refresh>,
+    /// Places for those who wait for a refresh.
+    waiting: Semaphore,
 }
 
 /// Why a token could not be verified.
@@ -62,6 +64,7 @@ impl Keys {
             source,
             held: ArcSwapOption::empty(),
             refresh: Mutex::default(),
+            waiting: Semaphore::new(MAX_WAITING),
         }
     }
 
@@ -89,9 +92,8 @@ impl Keys {
             }
             None => {}
         }
-        if self.is_failing() {
-            // Known to be in trouble: nobody waits for it, so that its callers do not take the places
-            // of others'; old keys serve while somebody tries again.
+        if self.is_failing() && self.usable(now).is_some() {
+            // Known to be in trouble: the old keys serve while somebody tries again.
             self.start_refresh(now);
         } else {
             self.wait_for_refresh(now).await;
@@ -137,6 +139,10 @@ impl Keys {
     }
 
     async fn wait_for_refresh(self: &Arc<Self>, now: OffsetDateTime) {
+        // Callers of a slow provider must not take the places of all others.
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return;
+        };
         if let Some(mut running) = self.start_refresh(now) {
             // Nothing is ever sent; the error says that the sender is gone.
             while running.changed().await.is_ok() {}
@@ -214,6 +220,9 @@ impl Keys {
         self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Callers who may wait for one issuer's keys at the same time; more are told to come back.
+const MAX_WAITING: usize = 32;
 
 /// No issuer is asked more often than this.
 pub(super) const MIN_INTERVAL: Duration = Duration::seconds(10);
