@@ -222,7 +222,7 @@ impl Keys {
 }
 
 /// Callers who may wait for one issuer's keys at the same time; more are told to come back.
-const MAX_WAITING: usize = 32;
+const MAX_WAITING: usize = 128;
 
 /// No issuer is asked more often than this.
 pub(super) const MIN_INTERVAL: Duration = Duration::seconds(10);
