@@ -16,11 +16,14 @@
 //! | [`store`] | where everything is kept |
 //! | [`chain`], [`submission`] | what others may submit |
 //! | [`recovery`], [`check`] | the short and the long look at what is stored |
+//! | [`error`] | what can go wrong, and whose it is |
 
 pub mod chain;
 pub mod check;
 pub mod checkpoint;
+pub mod config;
 pub mod entry;
+pub mod error;
 pub mod merkle;
 pub mod recovery;
 pub mod sequencer;
@@ -29,56 +32,26 @@ pub mod store;
 pub mod submission;
 pub mod tile;
 
+pub use config::Config;
+pub use error::{AppendError, Fatal, LogError};
+
 use crate::certificate::precertificate::Precertificate;
 use crate::certificate::sct::Sct;
 use arc_swap::ArcSwap;
-use chain::{ChainCertificate, ChainError};
+use chain::ChainCertificate;
 use checkpoint::Checkpoint;
-use const_oid::ObjectIdentifier;
-use entry::{Entry, EntryBody, EntryError, TileLeaf, leaf_index_extension};
+use config::{checked_origin, read_usages};
+use entry::{Entry, EntryBody, TileLeaf, leaf_index_extension};
 use merkle::{HASH_LENGTH, Hash, TILE_WIDTH, level_width};
 use recovery::{RecoveryError, recover};
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
-use signer::{KeyError, LogSigner, LogVerifier};
-use std::path::PathBuf;
+use signer::{LogSigner, LogVerifier};
 use std::sync::Arc;
 use store::sqlite::SqliteStore;
 use store::{Head, Store, StoreError};
-use submission::{Accepted, Policy, Submission, SubmissionError};
+use submission::{Accepted, Policy, Submission};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-
-/// What an operator says about the log.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The database file. A lock file of the same name with `.lock` at its end stands beside it.
-    pub database: PathBuf,
-    /// The log's name: its public address without scheme and without a slash at the end. It cannot
-    /// change for as long as the log lives.
-    pub origin: String,
-    /// Extended key usages a submitted certificate must have one of, as `codeSigning` or as object
-    /// identifiers with dots; `any` alone accepts all certificates. Code signing if left out. The
-    /// authority's own certificates are not asked.
-    #[serde(default = "default_usages")]
-    pub extended_key_usages: Vec<String>,
-    /// Entries that may wait to be logged; more are turned away at once. 4096 if left out.
-    #[serde(default = "default_queue")]
-    pub queue: usize,
-}
-
-impl Config {
-    /// A log for code-signing certificates, with the usual queue.
-    #[must_use]
-    pub fn new(database: PathBuf, origin: String) -> Self {
-        Self {
-            database,
-            origin,
-            extended_key_usages: default_usages(),
-            queue: default_queue(),
-        }
-    }
-}
 
 /// The certificates a log is opened with, in DER.
 #[derive(Clone, Debug, Default)]
@@ -125,96 +98,6 @@ pub struct Appended {
     pub sct: Sct,
     /// Where it stands, counted from zero.
     pub index: u64,
-}
-
-/// Why a log cannot be created or opened. It is never repaired or begun anew by itself.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LogError {
-    /// The origin cannot stand in a checkpoint.
-    #[error(
-        "\"{0}\" cannot be a log's origin: it is a host and a path, without scheme, blanks, or a slash at its end"
-    )]
-    Origin(String),
-    /// The usages are not understood.
-    #[error("\"{0}\" is not an extended key usage")]
-    Usage(String),
-    /// A certificate the log was opened with is unreadable or issued by another one.
-    #[error("certificate {position} of the log's {chain}: {error}")]
-    Chain {
-        /// Which list.
-        chain: &'static str,
-        /// Zero-based place in it.
-        position: usize,
-        /// What is wrong with it.
-        error: ChainError,
-    },
-    /// The key does not sign.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The clock was set back, or the log was written under a clock that ran ahead.
-    #[error("the clock is {behind_ms} ms behind the newest tree head")]
-    ClockBehind {
-        /// By how many milliseconds.
-        behind_ms: u64,
-    },
-    /// What is stored is not this log.
-    #[error(transparent)]
-    Recovery(#[from] RecoveryError),
-    /// The files.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why there is no SCT.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// The submission breaks a rule; the submitter's fault, and the only variant that is.
-    #[error(transparent)]
-    Refused(#[from] SubmissionError),
-    /// Too much waits already. Nothing was logged; trying again later may succeed.
-    #[error("too many entries wait to be logged")]
-    Busy,
-    /// The clock was set back. Nothing was logged.
-    #[error("the clock is {behind_ms} ms behind the newest tree head")]
-    ClockBehind {
-        /// By how many milliseconds.
-        behind_ms: u64,
-    },
-    /// Nothing was logged; the log stays in service, and trying again may succeed.
-    #[error("the entry could not be written")]
-    NotWritten,
-    /// The log has stopped. Whether the entry was logged is not known.
-    #[error("the log is not in service")]
-    Unavailable,
-    /// All leaf indices are used up.
-    #[error("the log is full")]
-    Full,
-    /// The log's key failed, or what it signed does not verify. Nothing was logged.
-    #[error("the log's key does not sign")]
-    Signature,
-    /// The authority's own certificate does not fit into a log entry.
-    #[error("the certificate cannot be logged: {0}")]
-    Entry(#[from] EntryError),
-    /// The log was opened without an authority's chain.
-    #[error("the log was opened without the chain of an authority")]
-    NoAuthority,
-    /// What was logged is not what was asked for. The answer is withheld.
-    #[error("the log answered for another entry")]
-    Mismatch,
-}
-
-/// Why the log has stopped. The process must end: only a fresh start reads what is really stored.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fatal {
-    /// Somebody else wrote to the database.
-    #[error("the stored tree head has moved: another process writes to this log")]
-    HeadMoved,
-    /// A write failed so that it may or may not be on disk.
-    #[error("it is unknown whether the last batch was written: {0}")]
-    UnknownOutcome(String),
-    /// The appending task is gone: the log was closed, or the task failed.
-    #[error("the log's appending task has ended")]
-    Stopped,
 }
 
 impl Log {
@@ -606,34 +489,6 @@ impl core::fmt::Debug for Log {
     }
 }
 
-impl From<KeyError> for AppendError {
-    fn from(_: KeyError) -> Self {
-        Self::Signature
-    }
-}
-
-fn checked_origin(config: &Config) -> Result<String, LogError> {
-    if !checkpoint::is_origin(&config.origin) {
-        return Err(LogError::Origin(config.origin.clone()));
-    }
-    Ok(config.origin.clone())
-}
-
-/// No usages at all stand for any.
-fn read_usages(usages: &[String]) -> Result<Vec<ObjectIdentifier>, LogError> {
-    if usages == ["any"] {
-        return Ok(Vec::new());
-    }
-    if usages.is_empty() {
-        return Err(LogError::Usage(String::new()));
-    }
-    let read = |usage: &String| match usage.as_str() {
-        CODE_SIGNING => Ok(ID_KP_CODE_SIGNING),
-        dotted => ObjectIdentifier::new(dotted).map_err(|_| LogError::Usage(usage.clone())),
-    };
-    usages.iter().map(read).collect()
-}
-
 fn read_chain(
     chain: &'static str,
     certificates: &[Vec<u8>],
@@ -653,17 +508,6 @@ fn read_chain(
 fn milliseconds(time: OffsetDateTime) -> u64 {
     u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
-
-fn default_usages() -> Vec<String> {
-    vec![CODE_SIGNING.to_owned()]
-}
-
-fn default_queue() -> usize {
-    4096
-}
-
-const CODE_SIGNING: &str = "codeSigning";
-const ID_KP_CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
 
 /// Submissions that may be checked at the same time.
 const MAX_CHECKING: usize = 8;

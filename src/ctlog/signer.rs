@@ -48,6 +48,13 @@ impl LogSigner {
         &self.verifier
     }
 
+    /// A signer whose signatures do not verify with the key it shows, as after a fault.
+    #[cfg(test)]
+    pub(super) fn broken(self, other: &Self) -> Self {
+        let verifier = other.verifier.clone();
+        Self { verifier, ..self }
+    }
+
     /// An `ECDSA-Sig-Value` in DER over SHA-256 of `message`.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let digest = digest::digest(&digest::SHA256, message);

@@ -1,4 +1,6 @@
+use super::chain::ChainError;
 use super::store::CommitError;
+use super::submission::SubmissionError;
 use super::testing::{
     Fault, ORIGIN, TestAuthority, TestLog, at, config, entry, log_entries, log_entry, poison,
     signer,
@@ -752,16 +754,103 @@ async fn chains_that_are_none_and_usages_that_are_none_are_refused() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn a_batch_whose_signatures_do_not_verify_is_not_written() {
+    let test = TestLog::create().await;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&test.database()).await.unwrap());
+    let verifier = signer(1).verifier().clone();
+    let (head, edge) = recover(&*store, ORIGIN, &verifier).await.unwrap();
+    let (requests, received) = mpsc::channel(10);
+    let (fatal, stopped) = watch::channel(None);
+    let sequencer = Sequencer {
+        store: store.clone(),
+        signer: signer(1).broken(&signer(2)),
+        origin: ORIGIN.to_owned(),
+        edge,
+        head: Arc::new(ArcSwap::from_pointee(head.clone())),
+        issuers: Default::default(),
+        fatal,
+    };
+    let running = tokio::spawn(sequencer.run(received));
+    let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+    let (answer, answered) = oneshot::channel();
+    let append = Append {
+        dedup: entry(0, 40).body().dedup_key(),
+        entry: Arc::new(entry(0, 40)),
+        issuers: Vec::new(),
+        now_ms: head.timestamp_ms,
+        answer,
+        weight: room.acquire_owned().await.unwrap(),
+    };
+    requests.send(Request::Append(append)).await.unwrap();
+    assert_eq!(answered.await.unwrap(), Err(AppendError::Signature));
+    assert_eq!(store.state().await.unwrap().head, head);
+    assert_eq!(*stopped.borrow(), None);
+    drop(requests);
+    running.await.unwrap();
+}
+
+/// Run by hand with `CTLOG_TEST_DIRECTORY` on a file system of some eight megabytes.
+#[tokio::test]
+#[ignore = "needs a file system that can be filled"]
+async fn a_full_file_system_refuses_entries_and_takes_them_again_with_room() {
+    let Some(directory) = std::env::var_os("CTLOG_TEST_DIRECTORY") else {
+        return;
+    };
+    let directory = std::path::PathBuf::from(directory);
+    let config = config(&directory);
+    Log::create(&config, &signer(1), at(0)).await.unwrap();
+    let log = Log::open(&config, signer(1), &Chains::default(), at(0))
+        .await
+        .unwrap();
+    let ballast = directory.join("ballast");
+    std::fs::write(&ballast, vec![1; 2 << 20]).unwrap();
+    let large = |number| {
+        let entry = entry(number, 30_000);
+        let dedup = entry.body().dedup_key();
+        log.enqueue(entry, dedup, Vec::new(), at(10))
+    };
+    let mut logged = 0;
+    let refused = loop {
+        match large(logged).await {
+            Ok(_) => logged += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, AppendError::NotWritten);
+    assert_eq!(large(logged).await, Err(AppendError::NotWritten));
+    assert_eq!(
+        large(0).await.unwrap().index,
+        0,
+        "what is there is still answered"
+    );
+    std::fs::remove_file(&ballast).unwrap();
+    assert_eq!(large(logged).await.unwrap().index, logged);
+    log.check().await.unwrap();
+    log.close().await;
+    let log = Log::open(&config, signer(1), &Chains::default(), at(10))
+        .await
+        .unwrap();
+    assert_eq!(log.head().size, logged + 1);
+}
+
 /// Prints what one entry costs; run with `--release --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn cpu_per_entry() {
-    const SIGNATURE_US: f64 = 18.0;
+    let signer_to_compare = signer(2);
     let filler =
         rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 57264, 1], vec![7; 2000]);
     let precertificate = TestAuthority::new().leaf(vec![filler, poison()]);
     let test = TestLog::create().await;
     let log = test.open().await;
+    let before = process_cpu_ticks();
+    for number in 0..10_000_u64 {
+        let message = [precertificate.as_slice(), &number.to_be_bytes()].concat();
+        signer_to_compare.sign(&message).unwrap();
+    }
+    let signature_us = (process_cpu_ticks() - before) as f64;
+    println!("one signature: {signature_us:.1} us CPU");
     for (waiting, now) in (1..)
         .map(|phase| at(phase * 1_000_000))
         .zip([1_u64, 16, 64, 256])
@@ -769,8 +858,9 @@ async fn cpu_per_entry() {
     {
         // Under a still clock every commit adds a millisecond, and five seconds of that are the limit.
         let total = (waiting * 2_000).min(32_000);
+        let logged_before = log.head().size;
         let entries: Vec<_> = (0..total)
-            .map(|number| real_entry(&precertificate, waiting * 1_000_000 + number))
+            .map(|number| real_entry(&precertificate, logged_before * 1_000 + number))
             .collect();
         let mut shares: Vec<Vec<_>> = (0..waiting).map(|_| Vec::new()).collect();
         for (number, entry) in entries.into_iter().enumerate() {
@@ -798,7 +888,7 @@ async fn cpu_per_entry() {
         // Ticks are hundredths of a second.
         let per_entry = (process_cpu_ticks() - before) as f64 * 10_000.0 / total as f64;
         let batch = total as f64 / (log.head().timestamp_ms - commits_before) as f64;
-        let rest = per_entry - SIGNATURE_US;
+        let rest = per_entry - signature_us;
         println!(
             "{waiting:4} waiting: batches of {batch:.1}, {per_entry:.1} us CPU an entry, {rest:.1} without the SCT's signature"
         );

@@ -1,30 +1,24 @@
-//! The log in one SQLite file.
+//! The log in one SQLite file: `open.rs` knows how it is opened, `commit.rs` how a batch is written.
 //!
-//! A batch is one transaction and two calls. The connection lives on a thread that costs more to
-//! wake than most statements cost to run, so everything from `BEGIN IMMEDIATE` to the last insert
-//! goes over as one text with its values bound. `COMMIT` goes alone: whatever fails before it leaves
-//! nothing behind, and only its own error needs thought.
-//!
-//! Three settings are the safety case. They are set and read back, and a database that does not
-//! keep them is not opened: the write-ahead journal; `synchronous=FULL`, without which a power cut
-//! takes acknowledged commits with it and so forks the log; and `fullfsync`, without which some
-//! systems only pretend to synchronise.
+//! A batch is one transaction and one call. The connection lives on a thread that costs more to
+//! wake than most statements cost to run, so everything from `BEGIN IMMEDIATE` to `COMMIT` goes over
+//! as one text with its values bound.
+
+mod commit;
+mod open;
 
 use super::{
-    Batch, CommitError, Hash, Head, LEVEL_SHIFT, MINIMUM_SQLITE, State, Store, StoreError,
-    StoredEntry, hash_from, tile_id,
+    Batch, CommitError, Hash, Head, LEVEL_SHIFT, State, Store, StoreError, StoredEntry, hash_from,
+    tile_id,
 };
 use crate::ctlog::merkle::TILE_LEVELS;
-use sqlx::migrate::Migrator;
-use sqlx::query::Query;
-use sqlx::sqlite::{
-    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
+use commit::{bind, refusal, statements};
+use open::{beside, files, lock, prepare_writer, readers, settle, sync, writer_options};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tokio::sync::Mutex;
 
 /// One log in one SQLite database.
@@ -140,24 +134,9 @@ impl Store for SqliteStore {
         let query = sqlx::query(AssertSqlSafe(statements)).persistent(is_ordinary);
         let query = bind(query, expected, batch)
             .map_err(|error| CommitError::NotWritten(error.to_string()))?;
-        if let Err(error) = query.execute(&mut *connection).await {
-            let refused = before_commit(&error);
-            return Err(roll_back(connection, refused).await);
-        }
-        let Err(error) = sqlx::query("COMMIT").execute(&mut *connection).await else {
-            return Ok(());
-        };
-        let unknown = CommitError::Unknown(error.to_string());
-        if !matches!(primary_code(&error), Some(FULL | BUSY)) {
-            return Err(unknown);
-        }
-        // Without room for the journal's last frame, or with the lock refused, the batch cannot be
-        // in: take back what is pending, and believe it only if the old head is what is found.
-        let refused = CommitError::NotWritten(error.to_string());
-        let refused = roll_back(connection, refused).await;
-        match read_head(connection).await {
-            Ok(head) if head == *expected => Err(refused),
-            Ok(_) | Err(_) => Err(unknown),
+        match query.execute(&mut *connection).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(refusal(connection, expected, &error).await),
         }
     }
 
@@ -298,106 +277,6 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// The text that writes a batch, up to but without its `COMMIT`, for values in the order of
-/// [`bind`].
-///
-/// The head comes first. Its `SELECT` finds no row where size and root are not the expected ones,
-/// and the NULL it then stands for violates NOT NULL, which fails the whole text.
-///
-/// `OR ROLLBACK`: a statement that may have to be undone alone keeps a copy of every page it
-/// touches, and here all or nothing is wanted anyway.
-fn statements(batch: &Batch) -> String {
-    let mut text = String::from(
-        "BEGIN IMMEDIATE;
-         REPLACE INTO head (id, size, root, timestamp_ms, checkpoint)
-         VALUES (1, (SELECT ? FROM head WHERE id = 1 AND size = ? AND root = ?), ?, ?, ?);",
-    );
-    for issuers in batch.issuers.chunks(ROWS) {
-        text.push_str("INSERT OR IGNORE INTO issuer (fingerprint, certificate) VALUES ");
-        text.push_str(&marks(issuers.len(), "(?,?)"));
-        text.push(';');
-    }
-    for tiles in batch.tiles.chunks(ROWS) {
-        text.push_str("REPLACE INTO tile (id, hashes) VALUES ");
-        text.push_str(&marks(tiles.len(), "(?,?)"));
-        text.push(';');
-    }
-    for entries in batch.entries.chunks(ROWS) {
-        text.push_str(
-            "INSERT OR ROLLBACK INTO entry (leaf_index, dedup, leaf, sct_signature) VALUES ",
-        );
-        text.push_str(&marks(entries.len(), "(?,?,?,?)"));
-        text.push(';');
-    }
-    text
-}
-
-fn bind<'q>(
-    query: Query<'q, Sqlite, SqliteArguments>,
-    expected: &Head,
-    batch: Batch,
-) -> Result<Query<'q, Sqlite, SqliteArguments>, StoreError> {
-    let Batch {
-        head,
-        entries,
-        tiles,
-        issuers,
-    } = batch;
-    let mut query = query.bind(signed(head.size)?);
-    query = query
-        .bind(signed(expected.size)?)
-        .bind(expected.root.to_vec());
-    query = query
-        .bind(head.root.to_vec())
-        .bind(signed(head.timestamp_ms)?)
-        .bind(head.checkpoint);
-    for (fingerprint, certificate) in issuers {
-        query = query.bind(fingerprint.to_vec()).bind(certificate);
-    }
-    for tile in tiles {
-        let id = tile_id(tile.level, tile.n).ok_or(StoreError::Malformed("a tile's place"))?;
-        query = query.bind(id).bind(tile.hashes);
-    }
-    for (entry, index) in entries.into_iter().zip(signed(expected.size)?..) {
-        query = query.bind(index).bind(entry.dedup.to_vec());
-        query = query.bind(entry.leaf).bind(entry.sct_signature);
-    }
-    Ok(query)
-}
-
-/// What an error of a statement before `COMMIT` means. Nothing was written in any case, but after
-/// some the connection is not fit to go on.
-fn before_commit(error: &sqlx::Error) -> CommitError {
-    let text = error.to_string();
-    match extended_code(error) {
-        Some(UNIQUE) => CommitError::Duplicate,
-        // The head is another one, or entries stand where the head says there are none yet.
-        Some(NOT_NULL | PRIMARY_KEY | ROW_ID) => CommitError::HeadMoved,
-        Some(code) if matches!(code & PRIMARY, IO | CORRUPT | NOT_A_DATABASE) => {
-            CommitError::Unknown(text)
-        }
-        Some(_) => CommitError::NotWritten(text),
-        None => CommitError::Unknown(text),
-    }
-}
-
-/// Ends the pending transaction and returns `refused`, unless the connection cannot be brought to
-/// where a transaction can begin.
-async fn roll_back(connection: &mut SqliteConnection, refused: CommitError) -> CommitError {
-    // Some errors roll back by themselves; then there is nothing left to do and this fails.
-    if sqlx::query("ROLLBACK")
-        .execute(&mut *connection)
-        .await
-        .is_ok()
-    {
-        return refused;
-    }
-    match sqlx::query("BEGIN; ROLLBACK").execute(connection).await {
-        Ok(_) => refused,
-        Err(error) => CommitError::Unknown(error.to_string()),
-    }
-}
-
 async fn read_head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
     let row = sqlx::query("SELECT size, root, timestamp_ms, checkpoint FROM head WHERE id = 1")
         .fetch_optional(connection)
@@ -420,126 +299,6 @@ fn read_entry(row: &SqliteRow) -> Result<StoredEntry, StoreError> {
     })
 }
 
-fn writer_options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .pragma("fullfsync", "ON")
-        .pragma("checkpoint_fullfsync", "ON")
-        // A mapped file turns an I/O error into a signal that kills the process.
-        .pragma("mmap_size", "0")
-        .pragma("trusted_schema", "OFF")
-        .pragma("cell_size_check", "ON")
-        .pragma("temp_store", "MEMORY")
-        // Dedup keys are random, so their index is touched all over: 64 MiB hold it for the first
-        // million entries.
-        .pragma("cache_size", "-65536")
-        // The rightmost tiles are written with every batch: the longer the journal, the more of
-        // those writes one checkpoint saves.
-        .pragma("wal_autocheckpoint", "4000")
-        .statement_cache_capacity(STATEMENTS)
-        .disable_statement_logging()
-}
-
-fn readers(path: &Path) -> SqlitePool {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
-        .pragma("mmap_size", "0")
-        .pragma("trusted_schema", "OFF")
-        .disable_statement_logging();
-    SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
-}
-
-/// Checks the library, brings the tables up to date and reads the settings back.
-/// Moves what a process left in the journal into the database under syncs of its own. Recovery reads
-/// it from the page cache, where it may be without ever having reached the disk; a head built on it
-/// could be lost with the power and fork the log.
-async fn settle(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let (busy, in_journal, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(FULL)")
-        .fetch_one(connection)
-        .await?;
-    if busy != 0 || in_journal != moved {
-        return Err(StoreError::Database(
-            "the journal cannot be settled".to_owned(),
-        ));
-    }
-    Ok(())
-}
-
-async fn prepare_writer(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
-        .fetch_one(&mut *connection)
-        .await?;
-    if !is_at_least(&version, MINIMUM_SQLITE) {
-        return Err(StoreError::Version { found: version });
-    }
-    MIGRATIONS
-        .run_direct(None, connection, false)
-        .await
-        .map_err(|error| StoreError::Database(error.to_string()))?;
-    for (setting, statement, wanted) in SETTINGS {
-        let row = sqlx::query(statement).fetch_one(&mut *connection).await?;
-        let found = row.try_get::<i64, _>(0).map(|number| number.to_string());
-        let found = found.or_else(|_| row.try_get::<String, _>(0))?;
-        if found != wanted {
-            return Err(StoreError::Setting {
-                setting,
-                wanted: wanted.to_owned(),
-                found,
-            });
-        }
-    }
-    Ok(())
-}
-
-fn is_at_least(version: &str, minimum: &str) -> bool {
-    let parts = |text: &str| {
-        text.split('.')
-            .map(|part| part.parse::<u32>().ok())
-            .collect::<Vec<_>>()
-    };
-    parts(version) >= parts(minimum)
-}
-
-/// One writing process for one log. The lock goes with the process, however it ends.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let path_of_lock = beside(path, ".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path_of_lock);
-    let file = file.map_err(|error| files(&path_of_lock, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.display().to_string())),
-        Err(TryLockError::Error(error)) => Err(files(&path_of_lock, &error)),
-    }
-}
-
-fn sync(path: &Path) -> Result<(), StoreError> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| files(path, &error))
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-fn files(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Files {
-        path: path.display().to_string(),
-        error: error.to_string(),
-    }
-}
-
 /// `count` times `mark`, between commas.
 fn marks(count: usize, mark: &str) -> String {
     let mut text = String::with_capacity(count * (mark.len() + 1));
@@ -560,43 +319,8 @@ fn unsigned(number: i64) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(|_| StoreError::Malformed("a negative number"))
 }
 
-fn extended_code(error: &sqlx::Error) -> Option<i32> {
-    error.as_database_error()?.code()?.parse().ok()
-}
-
-fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    extended_code(error).map(|code| code & PRIMARY)
-}
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite/ctlog");
-
-/// What is read back, with what, and what it has to be.
-const SETTINGS: [(&str, &str, &str); 5] = [
-    ("journal_mode", "PRAGMA journal_mode", "wal"),
-    ("synchronous", "PRAGMA synchronous", "2"),
-    ("fullfsync", "PRAGMA fullfsync", "1"),
-    ("checkpoint_fullfsync", "PRAGMA checkpoint_fullfsync", "1"),
-    ("mmap_size", "PRAGMA mmap_size", "0"),
-];
-
 /// Rows of one `VALUES` list.
 const ROWS: usize = 64;
-/// Compiled texts kept: one for each number of entries up to [`ROWS`], times the usual numbers of
-/// tiles.
-const STATEMENTS: usize = 256;
-const READERS: u32 = 4;
-
-/// SQLite's result codes; an extended code has the primary one in its low byte.
-const PRIMARY: i32 = 0xff;
-const BUSY: i32 = 5;
-const IO: i32 = 10;
-const CORRUPT: i32 = 11;
-const FULL: i32 = 13;
-const NOT_A_DATABASE: i32 = 26;
-const NOT_NULL: i32 = 1299;
-const PRIMARY_KEY: i32 = 1555;
-const UNIQUE: i32 = 2067;
-const ROW_ID: i32 = 2579;
 
 #[cfg(test)]
 mod tests;

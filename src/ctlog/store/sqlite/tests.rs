@@ -1,6 +1,9 @@
+use super::open::is_at_least;
 use super::*;
 use crate::ctlog::merkle::Tile;
-use crate::ctlog::store::NewEntry;
+use crate::ctlog::store::{MINIMUM_SQLITE, NewEntry};
+use sqlx::sqlite::SqliteConnectOptions;
+use std::fs::OpenOptions;
 
 const LOG_ID: Hash = [3; 32];
 
@@ -175,7 +178,7 @@ async fn a_full_disk_refuses_a_batch_and_room_lets_it_in() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_by_itself_has_an_unknown_outcome() {
+async fn a_commit_that_fails_by_itself_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(directory.path()).await;
     // A deferred foreign key is the one constraint that COMMIT itself checks.
@@ -190,6 +193,27 @@ async fn a_commit_that_fails_by_itself_has_an_unknown_outcome() {
         "CREATE TRIGGER broken AFTER INSERT ON entry BEGIN INSERT INTO child VALUES (1); END",
     )
     .await;
+    let result = store.commit(&head(0), batch(0, 1)).await;
+    assert!(
+        matches!(result, Err(CommitError::NotWritten(_))),
+        "{result:?}"
+    );
+    assert_eq!(store.state().await.unwrap().entries, 0);
+    run(&store, "DROP TRIGGER broken").await;
+    store.commit(&head(0), batch(0, 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_database_leaves_the_outcome_unknown() {
+    use std::os::unix::fs::FileExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.sqlite");
+    let store = store(directory.path()).await;
+    let query = "SELECT rootpage FROM sqlite_schema WHERE name = 'entry'";
+    let row = sqlx::query(query).fetch_one(&store.readers).await.unwrap();
+    let page = unsigned(row.get(0)).unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xff; 4096], (page - 1) * 4096).unwrap();
     let result = store.commit(&head(0), batch(0, 1)).await;
     assert!(matches!(result, Err(CommitError::Unknown(_))), "{result:?}");
 }

@@ -1,0 +1,105 @@
+//! What can go wrong with the log, by who has to do something about it: the operator before it opens
+//! ([`LogError`]), the caller of one request ([`AppendError`]), or the process as a whole ([`Fatal`]).
+
+use super::chain::ChainError;
+use super::entry::EntryError;
+use super::recovery::RecoveryError;
+use super::signer::KeyError;
+use super::store::StoreError;
+use super::submission::SubmissionError;
+
+/// Why a log cannot be created or opened. It is never repaired or begun anew by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// The origin cannot stand in a checkpoint.
+    #[error(
+        "\"{0}\" cannot be a log's origin: it is a host and a path, without scheme, blanks, or a slash at its end"
+    )]
+    Origin(String),
+    /// The usages are not understood.
+    #[error("\"{0}\" is not an extended key usage")]
+    Usage(String),
+    /// A certificate the log was opened with is unreadable or issued by another one.
+    #[error("certificate {position} of the log's {chain}: {error}")]
+    Chain {
+        /// Which list.
+        chain: &'static str,
+        /// Zero-based place in it.
+        position: usize,
+        /// What is wrong with it.
+        error: ChainError,
+    },
+    /// The key does not sign.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The clock was set back, or the log was written under a clock that ran ahead.
+    #[error("the clock is {behind_ms} ms behind the newest tree head")]
+    ClockBehind {
+        /// By how many milliseconds.
+        behind_ms: u64,
+    },
+    /// What is stored is not this log.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The files.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why there is no SCT.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The submission breaks a rule; the submitter's fault, and the only variant that is.
+    #[error(transparent)]
+    Refused(#[from] SubmissionError),
+    /// Too much waits already. Nothing was logged; trying again later may succeed.
+    #[error("too many entries wait to be logged")]
+    Busy,
+    /// The clock was set back. Nothing was logged.
+    #[error("the clock is {behind_ms} ms behind the newest tree head")]
+    ClockBehind {
+        /// By how many milliseconds.
+        behind_ms: u64,
+    },
+    /// Nothing was logged; the log stays in service, and trying again may succeed.
+    #[error("the entry could not be written")]
+    NotWritten,
+    /// The log has stopped. Whether the entry was logged is not known.
+    #[error("the log is not in service")]
+    Unavailable,
+    /// All leaf indices are used up.
+    #[error("the log is full")]
+    Full,
+    /// The log's key failed, or what it signed does not verify. Nothing was logged.
+    #[error("the log's key does not sign")]
+    Signature,
+    /// The authority's own certificate does not fit into a log entry.
+    #[error("the certificate cannot be logged: {0}")]
+    Entry(#[from] EntryError),
+    /// The log was opened without an authority's chain.
+    #[error("the log was opened without the chain of an authority")]
+    NoAuthority,
+    /// What was logged is not what was asked for. The answer is withheld.
+    #[error("the log answered for another entry")]
+    Mismatch,
+}
+
+/// Why the log has stopped. The process must end: only a fresh start reads what is really stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// Somebody else wrote to the database.
+    #[error("the stored tree head has moved: another process writes to this log")]
+    HeadMoved,
+    /// A write failed so that it may or may not be on disk.
+    #[error("it is unknown whether the last batch was written: {0}")]
+    UnknownOutcome(String),
+    /// The appending task is gone: the log was closed, or the task failed.
+    #[error("the log's appending task has ended")]
+    Stopped,
+}
+
+impl From<KeyError> for AppendError {
+    fn from(_: KeyError) -> Self {
+        Self::Signature
+    }
+}
