@@ -12,6 +12,7 @@
 //! | [`tile`] | paths of tiles |
 //! | [`checkpoint`] | signed tree heads |
 //! | [`signer`] | the log's key |
+//! | `reads` | what is served of the stored tree |
 //! | [`sequencer`] | the one task that appends |
 //! | [`store`] | where everything is kept |
 //! | [`chain`], [`submission`] | what others may submit |
@@ -25,6 +26,7 @@ pub mod config;
 pub mod entry;
 pub mod error;
 pub mod merkle;
+mod reads;
 pub mod recovery;
 pub mod sequencer;
 pub mod signer;
@@ -41,8 +43,8 @@ use arc_swap::ArcSwap;
 use chain::ChainCertificate;
 use checkpoint::Checkpoint;
 use config::{checked_origin, read_usages};
-use entry::{Entry, EntryBody, TileLeaf, leaf_index_extension};
-use merkle::{HASH_LENGTH, Hash, TILE_WIDTH, level_width};
+use entry::{Entry, EntryBody, leaf_index_extension};
+use merkle::{HASH_LENGTH, Hash};
 use recovery::{RecoveryError, recover};
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
 use signer::{LogSigner, LogVerifier};
@@ -343,54 +345,6 @@ impl Log {
         self.shared.head.load().checkpoint.clone()
     }
 
-    /// The first `width` hashes of a tile, or nothing where the tree does not reach so far.
-    pub async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Option<Vec<u8>>, StoreError> {
-        if !self.reaches(level, n, width) {
-            return Ok(None);
-        }
-        let tile = self.shared.store.tile(level, n).await?;
-        let mut tile = tile.ok_or(StoreError::Malformed("a tile is missing"))?;
-        let length = usize::from(width) * HASH_LENGTH;
-        if tile.len() < length {
-            return Err(StoreError::Malformed("a tile is too short"));
-        }
-        // A tile grows at its end only, so every narrower one is its beginning.
-        tile.truncate(length);
-        Ok(Some(tile))
-    }
-
-    /// The first `width` entries of a data tile, or nothing where the log does not reach so far.
-    pub async fn data_tile(&self, n: u64, width: u16) -> Result<Option<Vec<u8>>, StoreError> {
-        if !self.reaches(0, n, width) {
-            return Ok(None);
-        }
-        let first = n * TILE_WIDTH as u64;
-        let leaves = self
-            .shared
-            .store
-            .leaves(first..first + u64::from(width))
-            .await?;
-        if leaves.len() != usize::from(width) {
-            return Err(StoreError::Malformed("entries are missing"));
-        }
-        let mut data = Vec::with_capacity(2 * leaves.iter().map(Vec::len).sum::<usize>());
-        for leaf in leaves {
-            let leaf = TileLeaf::unpack(&leaf).map_err(|_| StoreError::Malformed("an entry"))?;
-            leaf.push_to(&mut data);
-        }
-        Ok(Some(data))
-    }
-
-    /// A certificate that stands above an entry, by its SHA-256.
-    pub async fn issuer(&self, fingerprint: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared.store.issuer(fingerprint).await
-    }
-
-    /// The roots submissions may lead to, in DER.
-    pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
-        self.shared.policy.roots.iter().map(ChainCertificate::der)
-    }
-
     /// Rebuilds the whole log and compares; see [`check::check`].
     pub async fn check(&self) -> Result<check::Report, RecoveryError> {
         check::check(
@@ -399,15 +353,6 @@ impl Log {
             &self.shared.verifier,
         )
         .await
-    }
-
-    fn reaches(&self, level: u8, n: u64, width: u16) -> bool {
-        let committed = level_width(level, self.shared.head.load().size);
-        let end = n
-            .checked_mul(TILE_WIDTH as u64)
-            .and_then(|n| n.checked_add(u64::from(width)));
-        let is_width = (1..=tile::FULL).contains(&width);
-        is_width && end.is_some_and(|end| end <= committed)
     }
 
     async fn enqueue(

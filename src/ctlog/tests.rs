@@ -1,4 +1,5 @@
 use super::chain::ChainError;
+use super::entry::TileLeaf;
 use super::store::CommitError;
 use super::submission::SubmissionError;
 use super::testing::{
