@@ -3,26 +3,22 @@
 
 pub mod fresh;
 
+mod open;
+mod settings;
+
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Deserialize;
-use time::OffsetDateTime;
-use zeroize::Zeroizing;
-
-use crate::authority::file::{FileKey, Passphrase, load_private_key_der, read_text};
-use crate::authority::{Authority, AuthorityError};
-use crate::ctlog::signer::{LogSigner, LogVerifier};
-use crate::ctlog::{self, Chains, Log, LogError};
-use crate::identity::{self, Issuers, Patience};
-use crate::issuance::Issuance;
-use crate::ledger::{Ledger, LedgerError};
-use crate::telemetry::LogFormat;
-use crate::trust::{
-    self, Service, SigningConfig, TransparencyLog, TrustError, TrustFiles, TrustedRoot,
+pub use open::{OpenError, Opened};
+pub use settings::{
+    AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_RELOAD_SECONDS, Development,
+    LedgerSettings, Limits, LogSettings, Secret, Services, Settings, SignatureLog, Tls,
 };
+
+use crate::authority::file::read_text;
+use crate::telemetry::LogFormat;
 
 /// A configuration that was read and whose every part makes sense on its own.
 #[derive(Debug)]
@@ -31,110 +27,6 @@ pub struct Config {
     base: PathBuf,
     settings: Settings,
     public_url: PublicUrl,
-}
-
-/// What the file says. Unknown fields are refused: a misspelt setting must not be a silent default.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Settings {
-    public_url: String,
-    #[serde(default = "default_listen")]
-    listen: SocketAddr,
-    issuers: PathBuf,
-    authority: AuthoritySettings,
-    log: LogSettings,
-    ledger: LedgerSettings,
-    #[serde(default)]
-    services: Services,
-    #[serde(default)]
-    limits: Limits,
-    #[serde(default)]
-    log_format: LogFormat,
-    #[serde(default)]
-    development: Development,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct AuthoritySettings {
-    chain: PathBuf,
-    key: PathBuf,
-    passphrase: Option<Passphrase>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct LogSettings {
-    database: PathBuf,
-    key: PathBuf,
-    passphrase: Option<Passphrase>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct LedgerSettings {
-    database: PathBuf,
-}
-
-/// Other services of this deployment, for the signing configuration that clients are given.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Services {
-    /// Who runs all this; clients show it.
-    pub operator: String,
-    /// The OpenID provider at which people sign in.
-    pub openid_provider: Option<String>,
-    /// The full address of a timestamp authority.
-    pub timestamp_authority: Option<String>,
-    /// A signature transparency log.
-    pub signature_log: Option<SignatureLog>,
-}
-
-/// A signature transparency log (Rekor).
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct SignatureLog {
-    /// Its address.
-    pub url: String,
-    /// 1 or 2: clients choose their protocol by it.
-    pub major_version: u32,
-}
-
-/// What is only good for development.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-struct Development {
-    /// Trust issuers at `http://` addresses, if they are on loopback.
-    allow_http_loopback_issuers: bool,
-}
-
-/// How much work is taken on at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Limits {
-    /// Threads that issue; 0 means one for each processor. At most 1024.
-    pub issuing_threads: usize,
-    /// Requests that may wait for them before the next is answered with 503. 1 to 65536.
-    pub issuing_queue: usize,
-}
-
-impl Limits {
-    /// The number of threads meant by the setting.
-    pub fn issuing_threads(&self) -> usize {
-        match self.issuing_threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            issuing_threads: 0,
-            issuing_queue: 256,
-        }
-    }
 }
 
 /// A file that cannot be used, where, and why.
@@ -163,18 +55,58 @@ impl Config {
                 without_location(&error),
             )
         })?;
-        let public_url = PublicUrl::parse(&settings.public_url).map_err(|reason| {
-            refused(line_of(&text, "public-url"), format!("public-url {reason}"))
-        })?;
+        let base = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
+        Self::checked(base, settings)
+            .map_err(|(setting, reason)| refused(line_of(&text, setting), reason))
+    }
+
+    /// The same from settings that stand in no file; `source` is named in their place. Relative
+    /// paths start from the working directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_settings(source: &Path, settings: Settings) -> Result<Self, ConfigError> {
+        Self::checked(PathBuf::new(), settings).map_err(|(_, reason)| ConfigError {
+            file: source.to_owned(),
+            line: None,
+            reason,
+        })
+    }
+
+    /// Or the setting that is wrong, and why.
+    fn checked(base: PathBuf, settings: Settings) -> Result<Self, (&'static str, String)> {
+        let public_url = PublicUrl::parse(&settings.public_url)
+            .map_err(|reason| ("public-url", format!("public-url {reason}")))?;
         let Limits {
             issuing_threads,
             issuing_queue,
         } = settings.limits;
         if issuing_threads > 1024 || !(1..=65_536).contains(&issuing_queue) {
             let reason = "issuing-threads is at most 1024 and issuing-queue 1 to 65536".to_owned();
-            return Err(refused(line_of(&text, "limits"), reason));
+            return Err(("limits", reason));
         }
-        let base = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
+        if settings.reload_seconds > 3600 {
+            let reason = "reload-seconds is at most 3600".to_owned();
+            return Err(("reload-seconds", reason));
+        }
+        // Port 0 is a free one each time, so no two of them are the same.
+        let taken = [
+            ("grpc-listen", settings.grpc_listen),
+            ("metrics-listen", settings.metrics_listen),
+        ];
+        let mut before = vec![settings.listen];
+        for (setting, address) in taken {
+            if let Some(address) = address {
+                if address.port() != 0 && before.contains(&address) {
+                    return Err((setting, format!("{setting} is {address}, which is taken")));
+                }
+                before.push(address);
+            }
+        }
+        if settings.grpc_tls.is_some() && settings.grpc_listen.is_none() {
+            let reason = "grpc-tls needs grpc-listen; the main listener's certificate is tls";
+            return Err(("grpc-tls", reason.to_owned()));
+        }
         Ok(Self {
             base,
             settings,
@@ -190,6 +122,39 @@ impl Config {
     /// Where to listen.
     pub const fn listen(&self) -> SocketAddr {
         self.settings.listen
+    }
+
+    /// Where else to listen, for gRPC alone.
+    pub const fn grpc_listen(&self) -> Option<SocketAddr> {
+        self.settings.grpc_listen
+    }
+
+    /// Where metrics can be read.
+    pub const fn metrics_listen(&self) -> Option<SocketAddr> {
+        self.settings.metrics_listen
+    }
+
+    /// The certificate and key of the main listener, which speaks plain text without them.
+    pub fn tls(&self) -> Option<Tls> {
+        self.settings.tls.as_ref().map(|tls| self.resolved(tls))
+    }
+
+    /// The certificate and key of the listener for gRPC: its own or the main listener's.
+    pub fn grpc_tls(&self) -> Option<Tls> {
+        let own = self.settings.grpc_tls.as_ref();
+        own.or(self.settings.tls.as_ref())
+            .map(|tls| self.resolved(tls))
+    }
+
+    /// How often the issuers' file is looked at; never, where there is nothing.
+    pub fn reload_interval(&self) -> Option<Duration> {
+        let seconds = self.settings.reload_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// The values that an issuer's `environment` may have; every value, where there is nothing.
+    pub fn environments(&self) -> Option<&[String]> {
+        self.settings.environments.as_deref()
     }
 
     /// The origin at which clients reach the server, without a slash at its end.
@@ -232,223 +197,13 @@ impl Config {
         self.settings.log_format
     }
 
-    /// Reads and checks the issuers' file. Beside the issuers it gives what should be looked at: settings
-    /// that nobody knows.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the issuers' file and line.
-    pub fn issuers(&self) -> Result<(Issuers, Vec<String>), ConfigError> {
-        let options = identity::Options {
-            allow_http_loopback: self.settings.development.allow_http_loopback_issuers,
-        };
-        let file = self.base.join(&self.settings.issuers);
-        let refused = |line, reason: String| ConfigError {
-            file: file.clone(),
-            line,
-            reason,
-        };
-        let text =
-            std::fs::read_to_string(&file).map_err(|error| refused(None, error.to_string()))?;
-        let config = identity::Config::from_text(&text, options)
-            .map_err(|error| refused(error.line, error.message))?;
-        let warnings: Vec<String> = config
-            .warnings()
-            .iter()
-            .map(|warning| format!("{}: {warning}", file.display()))
-            .collect();
-        let issuers = Issuers::new(config, Patience::default())
-            .map_err(|error| refused(error.line, error.message))?;
-        Ok((issuers, warnings))
-    }
-
-    /// The authority's chain as PEM. It is public; no key is opened.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub fn chain_pem(&self) -> Result<String, ConfigError> {
-        let file = self.base.join(&self.settings.authority.chain);
-        let text = read_text(&file).map_err(|error| ConfigError {
-            file,
-            line: None,
-            reason: error.to_string(),
-        })?;
-        Ok(text.to_string())
-    }
-
-    /// Opens the authority: its key, its chain, every rule they must keep at `now`, and a signature
-    /// to prove it.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the key's or the chain's file.
-    pub async fn authority(&self, now: OffsetDateTime) -> Result<Authority, ConfigError> {
-        let AuthoritySettings {
-            chain,
-            key,
-            passphrase,
-        } = &self.settings.authority;
-        let refused = |file: &Path, reason: &dyn fmt::Display| ConfigError {
-            file: self.base.join(file),
-            line: None,
-            reason: reason.to_string(),
-        };
-        let chain_pem = self.chain_pem()?;
-        let secret = self.secret(key, passphrase.as_ref())?;
-        let path = self.base.join(key);
-        let loaded = FileKey::load(&path, secret.as_ref().map(|secret| secret.as_str()))
-            .map_err(|error| refused(key, &error))?;
-        Authority::new(Box::new(loaded), &chain_pem, now)
-            .await
-            .map_err(|error| match &error {
-                AuthorityError::Chain(_)
-                | AuthorityError::SelfTest
-                | AuthorityError::Correspondence(_) => refused(chain, &error),
-                AuthorityError::Key(_) => refused(key, &error),
-            })
-    }
-
-    /// Opens the log's key.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the key's file.
-    pub fn log_signer(&self) -> Result<LogSigner, ConfigError> {
-        let LogSettings {
-            database: _,
-            key,
-            passphrase,
-        } = &self.settings.log;
-        let file = self.base.join(key);
-        let refused = |reason: String| ConfigError {
-            file: file.clone(),
-            line: None,
-            reason,
-        };
-        let secret = self.secret(key, passphrase.as_ref())?;
-        let der = load_private_key_der(&file, secret.as_ref().map(|secret| secret.as_str()))
-            .map_err(|error| refused(error.to_string()))?;
-        LogSigner::from_pkcs8(&der).map_err(|error| refused(error.to_string()))
-    }
-
-    /// What the log is opened with.
-    pub fn log_config(&self) -> ctlog::Config {
-        ctlog::Config::new(
-            self.base.join(&self.settings.log.database),
-            self.log_origin(),
-        )
-    }
-
-    /// Opens every room of the craft, in the order that finds a mistake soonest, the databases last.
-    ///
-    /// # Errors
-    /// [`OpenError`]: what cannot be opened, and why.
-    pub async fn open(&self, now: OffsetDateTime) -> Result<Opened, OpenError> {
-        let (issuers, warnings) = self.issuers()?;
-        for warning in warnings {
-            tracing::warn!("{warning}");
+    fn resolved(&self, tls: &Tls) -> Tls {
+        let Tls { certificate, key } = tls;
+        Tls {
+            certificate: self.base.join(certificate),
+            key: self.base.join(key),
         }
-        let authority = self.authority(now).await?;
-        let signer = self.log_signer()?;
-        let verifier = signer.verifier().clone();
-        let chains = Chains {
-            issuer: authority.chain().der().to_vec(),
-            roots: Vec::new(),
-        };
-        let log = Log::open(&self.log_config(), signer, &chains, now).await?;
-        let ledger = Ledger::open(&self.ledger_database()).await?;
-        let trust = self.trust_files(&authority, &verifier).await?;
-        let issuance = Issuance {
-            issuers: Arc::new(issuers),
-            authority: Arc::new(authority),
-            log,
-            ledger: Arc::new(ledger),
-        };
-        Ok(Opened { issuance, trust })
     }
-
-    /// Writes the files that verifiers and signers need.
-    ///
-    /// # Errors
-    /// [`OpenError`]: the log does not say since when it is, or an address cannot be used by clients.
-    pub async fn trust_files(
-        &self,
-        authority: &Authority,
-        log: &LogVerifier,
-    ) -> Result<TrustFiles, OpenError> {
-        let url = self.public_url();
-        let log_begins = Log::created(&self.log_config()).await?;
-        let chain = trust::Authority::new(url, authority.chain().der().to_vec())?;
-        let (since, _) = authority.chain().validity();
-        let log = TransparencyLog::new(&self.log_url(), log.public_key_der(), log_begins)?;
-        let Services {
-            operator,
-            openid_provider,
-            timestamp_authority,
-            signature_log,
-        } = self.services();
-        let service = |url: &str, major_api_version| Service {
-            url: url.to_owned(),
-            major_api_version,
-            operator: operator.clone(),
-            valid_from: since,
-        };
-        let root = TrustedRoot {
-            authorities: vec![chain],
-            logs: vec![log],
-        };
-        let signing = SigningConfig {
-            certificate_authorities: vec![service(url, 1)],
-            openid_providers: openid_provider.iter().map(|url| service(url, 1)).collect(),
-            signature_logs: signature_log
-                .iter()
-                .map(|log| service(&log.url, log.major_version))
-                .collect(),
-            timestamp_authorities: timestamp_authority
-                .iter()
-                .map(|url| service(url, 1))
-                .collect(),
-        };
-        Ok(TrustFiles::new(&root, &signing)?)
-    }
-
-    fn secret(
-        &self,
-        key: &Path,
-        passphrase: Option<&Passphrase>,
-    ) -> Result<Option<Zeroizing<String>>, ConfigError> {
-        let read = passphrase
-            .map(|passphrase| passphrase.read(&self.base))
-            .transpose();
-        read.map_err(|error| ConfigError {
-            file: self.base.join(key),
-            line: None,
-            reason: error.to_string(),
-        })
-    }
-}
-
-/// A deployment with every room open.
-#[derive(Debug)]
-pub struct Opened {
-    /// Ready to issue.
-    pub issuance: Issuance,
-    /// What verifiers and signers are told.
-    pub trust: TrustFiles,
-}
-
-/// A deployment that cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A file is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The log cannot be opened.
-    #[error("the log: {0}")]
-    Log(#[from] LogError),
-    /// The ledger cannot be opened.
-    #[error("the ledger: {0}")]
-    Ledger(#[from] LedgerError),
-    /// The trust files cannot be written.
-    #[error("the trust files: {0}")]
-    Trust(#[from] TrustError),
 }
 
 impl ConfigError {
@@ -505,10 +260,6 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
             .is_some_and(|rest| rest.starts_with(':'))
     };
     text.lines().position(is_key).map(|at| at + 1)
-}
-
-const fn default_listen() -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5555)
 }
 
 /// Where the built-in log is mounted.

@@ -1,0 +1,270 @@
+//! Opening what a configuration names: keys, chain, databases, and the files for verifiers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::settings::{AuthorityFiles, AuthoritySettings, LogSettings, Secret, Services};
+use super::{Config, ConfigError};
+use crate::authority::file::{FileKey, load_private_key_der, read_text};
+use crate::authority::key::CaKey;
+use crate::authority::memory::MemoryKey;
+use crate::authority::{Authority, AuthorityError};
+use crate::ctlog::signer::{LogSigner, LogVerifier};
+use crate::ctlog::{self, Chains, Log, LogError};
+use crate::identity::{self, Issuers, Patience};
+use crate::issuance::Issuance;
+use crate::ledger::{Ledger, LedgerError};
+use crate::trust::{
+    self, Service, SigningConfig, TransparencyLog, TrustError, TrustFiles, TrustedRoot,
+};
+
+impl Config {
+    /// Reads and checks the issuers' file. Beside the issuers it gives what should be looked at: settings
+    /// that nobody knows.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the issuers' file and line.
+    pub fn issuers(&self) -> Result<(Issuers, Vec<String>), ConfigError> {
+        let options = identity::Options {
+            allow_http_loopback: self.settings.development.allow_http_loopback_issuers,
+        };
+        let file = self.base.join(&self.settings.issuers);
+        let refused = |line, reason: String| ConfigError {
+            file: file.clone(),
+            line,
+            reason,
+        };
+        let text =
+            std::fs::read_to_string(&file).map_err(|error| refused(None, error.to_string()))?;
+        let config = identity::Config::from_text(&text, options)
+            .map_err(|error| refused(error.line, error.message))?;
+        let warnings: Vec<String> = config
+            .warnings()
+            .iter()
+            .map(|warning| format!("{}: {warning}", file.display()))
+            .collect();
+        let issuers = Issuers::new(config, Patience::default())
+            .map_err(|error| refused(error.line, error.message))?;
+        Ok((issuers, warnings))
+    }
+
+    /// The authority's chain as PEM. It is public; no key is opened.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn chain_pem(&self) -> Result<String, ConfigError> {
+        let chain = match &self.settings.authority {
+            AuthoritySettings::Files(files) => &files.chain,
+            AuthoritySettings::Memory(memory) => return Ok(memory.chain_pem.clone()),
+        };
+        let file = self.base.join(chain);
+        let text = read_text(&file).map_err(|error| ConfigError {
+            file,
+            line: None,
+            reason: error.to_string(),
+        })?;
+        Ok(text.to_string())
+    }
+
+    /// Opens the authority: its key, its chain, every rule they must keep at `now`, and a signature
+    /// to prove it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key's or the chain's file.
+    pub async fn authority(&self, now: OffsetDateTime) -> Result<Authority, ConfigError> {
+        let chain_pem = self.chain_pem()?;
+        let (loaded, chain, key) = match &self.settings.authority {
+            AuthoritySettings::Files(files) => {
+                let AuthorityFiles {
+                    chain,
+                    key,
+                    passphrase,
+                } = files;
+                let secret = self.secret(key, passphrase.as_ref())?;
+                let path = self.base.join(key);
+                let secret = secret.as_ref().map(|secret| secret.as_str());
+                let loaded: Result<Box<dyn CaKey>, _> = match FileKey::load(&path, secret) {
+                    Ok(loaded) => Ok(Box::new(loaded)),
+                    Err(error) => Err(error.to_string()),
+                };
+                (loaded, chain.as_path(), key.as_path())
+            }
+            AuthoritySettings::Memory(memory) => {
+                let loaded: Result<Box<dyn CaKey>, _> =
+                    match MemoryKey::from_der(&memory.private_key_der) {
+                        Ok(loaded) => Ok(Box::new(loaded)),
+                        Err(reason) => Err(reason.to_owned()),
+                    };
+                (loaded, Path::new(IN_MEMORY), Path::new(IN_MEMORY))
+            }
+        };
+        let refused = |file: &Path, reason: String| ConfigError {
+            file: self.base.join(file),
+            line: None,
+            reason,
+        };
+        let loaded = loaded.map_err(|reason| refused(key, reason))?;
+        Authority::new(loaded, &chain_pem, now)
+            .await
+            .map_err(|error| match &error {
+                AuthorityError::Chain(_)
+                | AuthorityError::SelfTest
+                | AuthorityError::Correspondence(_) => refused(chain, error.to_string()),
+                AuthorityError::Key(_) => refused(key, error.to_string()),
+            })
+    }
+
+    /// Opens the log's key.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key's file.
+    pub fn log_signer(&self) -> Result<LogSigner, ConfigError> {
+        let LogSettings {
+            database: _,
+            key,
+            passphrase,
+        } = &self.settings.log;
+        let file = self.base.join(key);
+        let refused = |reason: String| ConfigError {
+            file: file.clone(),
+            line: None,
+            reason,
+        };
+        let secret = self.secret(key, passphrase.as_ref())?;
+        let der = load_private_key_der(&file, secret.as_ref().map(|secret| secret.as_str()))
+            .map_err(|error| refused(error.to_string()))?;
+        LogSigner::from_pkcs8(&der).map_err(|error| refused(error.to_string()))
+    }
+
+    /// What the log is opened with.
+    pub fn log_config(&self) -> ctlog::Config {
+        ctlog::Config::new(
+            self.base.join(&self.settings.log.database),
+            self.log_origin(),
+        )
+    }
+
+    /// Opens every room of the craft, in the order that finds a mistake soonest, the databases last.
+    ///
+    /// # Errors
+    /// [`OpenError`]: what cannot be opened, and why.
+    pub async fn open(&self, now: OffsetDateTime) -> Result<Opened, OpenError> {
+        let (issuers, warnings) = self.issuers()?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let authority = self.authority(now).await?;
+        let signer = self.log_signer()?;
+        let verifier = signer.verifier().clone();
+        let chains = Chains {
+            issuer: authority.chain().der().to_vec(),
+            roots: Vec::new(),
+        };
+        let log = Log::open(&self.log_config(), signer, &chains, now).await?;
+        let ledger = Ledger::open(&self.ledger_database()).await?;
+        let trust = self.trust_files(&authority, &verifier).await?;
+        let issuance = Issuance {
+            issuers: Arc::new(issuers),
+            authority: Arc::new(authority),
+            log,
+            ledger: Arc::new(ledger),
+        };
+        Ok(Opened { issuance, trust })
+    }
+
+    /// Writes the files that verifiers and signers need.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the log does not say since when it is, or an address cannot be used by clients.
+    pub async fn trust_files(
+        &self,
+        authority: &Authority,
+        log: &LogVerifier,
+    ) -> Result<TrustFiles, OpenError> {
+        let url = self.public_url();
+        let log_begins = Log::created(&self.log_config()).await?;
+        let chain = trust::Authority::new(url, authority.chain().der().to_vec())?;
+        let (since, _) = authority.chain().validity();
+        let log = TransparencyLog::new(&self.log_url(), log.public_key_der(), log_begins)?;
+        let Services {
+            operator,
+            openid_provider,
+            timestamp_authority,
+            signature_log,
+        } = self.services();
+        let service = |url: &str, major_api_version| Service {
+            url: url.to_owned(),
+            major_api_version,
+            operator: operator.clone(),
+            valid_from: since,
+        };
+        let root = TrustedRoot {
+            authorities: vec![chain],
+            logs: vec![log],
+        };
+        let signing = SigningConfig {
+            certificate_authorities: vec![service(url, 1)],
+            openid_providers: openid_provider.iter().map(|url| service(url, 1)).collect(),
+            signature_logs: signature_log
+                .iter()
+                .map(|log| service(&log.url, log.major_version))
+                .collect(),
+            timestamp_authorities: timestamp_authority
+                .iter()
+                .map(|url| service(url, 1))
+                .collect(),
+        };
+        Ok(TrustFiles::new(&root, &signing)?)
+    }
+
+    fn secret(
+        &self,
+        key: &Path,
+        passphrase: Option<&Secret>,
+    ) -> Result<Option<Zeroizing<String>>, ConfigError> {
+        match passphrase {
+            Some(Secret::At(place)) => match place.read(&self.base) {
+                Ok(secret) => Ok(Some(secret)),
+                Err(error) => Err(ConfigError {
+                    file: self.base.join(key),
+                    line: None,
+                    reason: error.to_string(),
+                }),
+            },
+            Some(Secret::Given(secret)) => Ok(Some(secret.clone())),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A deployment with every room open.
+#[derive(Debug)]
+pub struct Opened {
+    /// Ready to issue.
+    pub issuance: Issuance,
+    /// What verifiers and signers are told.
+    pub trust: TrustFiles,
+}
+
+/// A deployment that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log cannot be opened.
+    #[error("the log: {0}")]
+    Log(#[from] LogError),
+    /// The ledger cannot be opened.
+    #[error("the ledger: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The trust files cannot be written.
+    #[error("the trust files: {0}")]
+    Trust(#[from] TrustError),
+}
+
+/// What an error names where there is no file.
+const IN_MEMORY: &str = "the authority in memory";

@@ -1,0 +1,228 @@
+//! What `vouchsafe.yaml` says, as it says it. [`Config`](super::Config) is what has been checked.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::authority::file::Passphrase;
+use crate::telemetry::LogFormat;
+
+/// What the file says. Unknown fields are refused: a misspelt setting must not be a silent default.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// The origin at which clients reach the server.
+    pub public_url: String,
+    /// Where to listen, for HTTP and gRPC.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Where else to listen, for deployments that give gRPC a port of its own.
+    pub grpc_listen: Option<SocketAddr>,
+    /// Where metrics can be read.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The certificate of `listen`, and of `grpc-listen` unless that has its own.
+    pub tls: Option<Tls>,
+    /// The certificate of `grpc-listen`.
+    pub grpc_tls: Option<Tls>,
+    /// The issuers' file.
+    pub issuers: PathBuf,
+    /// How often the issuers' file is looked at, in seconds; 0 means on SIGHUP only. At most 3600.
+    #[serde(default = "default_reload_seconds")]
+    pub reload_seconds: u32,
+    /// The values that an issuer's `environment` may have; every value, if this is not set.
+    pub environments: Option<Vec<String>>,
+    /// The certification authority.
+    pub authority: AuthoritySettings,
+    /// The transparency log.
+    pub log: LogSettings,
+    /// The ledger.
+    pub ledger: LedgerSettings,
+    /// The deployment's other services.
+    #[serde(default)]
+    pub services: Services,
+    /// How much work is taken on at once.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How log lines look.
+    #[serde(default)]
+    pub log_format: LogFormat,
+    /// What is only good for development.
+    #[serde(default)]
+    pub development: Development,
+}
+
+/// A certificate and its key for TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Tls {
+    /// The file with the certificate's chain in PEM.
+    pub certificate: PathBuf,
+    /// The file with its private key in PEM.
+    pub key: PathBuf,
+}
+
+/// Where the authority's chain and key come from. A file of settings can only name files.
+#[derive(Debug, Deserialize)]
+#[serde(from = "AuthorityFiles")]
+pub enum AuthoritySettings {
+    /// From files.
+    Files(AuthorityFiles),
+    /// From memory: it was made for this process and goes with it.
+    Memory(AuthorityMemory),
+}
+
+/// The files of an authority.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AuthorityFiles {
+    /// The chain, the issuing certificate first.
+    pub chain: PathBuf,
+    /// The issuing certificate's key.
+    pub key: PathBuf,
+    /// What opens the key.
+    pub passphrase: Option<Secret>,
+}
+
+/// An authority that was just made.
+pub struct AuthorityMemory {
+    /// The chain, the issuing certificate first.
+    pub chain_pem: String,
+    /// The issuing certificate's key, PKCS#8.
+    pub private_key_der: Zeroizing<Vec<u8>>,
+}
+
+/// The passphrase of a key.
+#[derive(Deserialize)]
+#[serde(from = "Passphrase")]
+pub enum Secret {
+    /// Where it is.
+    At(Passphrase),
+    /// What it is: from a command line or an environment, never from a file of settings.
+    Given(Zeroizing<String>),
+}
+
+/// The transparency log's files.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LogSettings {
+    /// Its database.
+    pub database: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// What opens the key.
+    pub passphrase: Option<Secret>,
+}
+
+/// The ledger's files.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LedgerSettings {
+    /// Its database.
+    pub database: PathBuf,
+}
+
+/// Other services of this deployment, for the signing configuration that clients are given.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Services {
+    /// Who runs all this; clients show it.
+    pub operator: String,
+    /// The OpenID provider at which people sign in.
+    pub openid_provider: Option<String>,
+    /// The full address of a timestamp authority.
+    pub timestamp_authority: Option<String>,
+    /// A signature transparency log.
+    pub signature_log: Option<SignatureLog>,
+}
+
+/// A signature transparency log (Rekor).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SignatureLog {
+    /// Its address.
+    pub url: String,
+    /// 1 or 2: clients choose their protocol by it.
+    pub major_version: u32,
+}
+
+/// What is only good for development.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Development {
+    /// Trust issuers at `http://` addresses, if they are on loopback.
+    pub allow_http_loopback_issuers: bool,
+}
+
+/// How much work is taken on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Threads that issue; 0 means one for each processor. At most 1024.
+    pub issuing_threads: usize,
+    /// Requests that may wait for them before the next is answered with 503. 1 to 65536.
+    pub issuing_queue: usize,
+}
+
+impl Limits {
+    /// The number of threads meant by the setting.
+    pub fn issuing_threads(&self) -> usize {
+        match self.issuing_threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            issuing_threads: 0,
+            issuing_queue: 256,
+        }
+    }
+}
+
+impl From<AuthorityFiles> for AuthoritySettings {
+    fn from(files: AuthorityFiles) -> Self {
+        Self::Files(files)
+    }
+}
+
+impl fmt::Debug for AuthorityMemory {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorityMemory")
+            .field("chain_pem", &self.chain_pem)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Passphrase> for Secret {
+    fn from(place: Passphrase) -> Self {
+        Self::At(place)
+    }
+}
+
+impl fmt::Debug for Secret {
+    /// Without the passphrase.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(place) => f.debug_tuple("At").field(place).finish(),
+            Self::Given(_) => f.write_str("Given"),
+        }
+    }
+}
+
+const fn default_listen() -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5555)
+}
+
+const fn default_reload_seconds() -> u32 {
+    DEFAULT_RELOAD_SECONDS
+}
+
+/// How often the issuers' file is looked at unless somebody says otherwise.
+pub const DEFAULT_RELOAD_SECONDS: u32 = 5;
