@@ -1,9 +1,13 @@
 //! The whole path of a signing request, in order. Every door of the street leads here and there is
 //! no second way to a signature.
 
+mod trusted;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+pub use trusted::{ReloadFailure, ReloadState, TrustedIssuers};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use time::OffsetDateTime;
@@ -14,7 +18,7 @@ use crate::certificate::name::SubjectAlternativeName;
 use crate::certificate::precertificate::Certificate;
 use crate::certificate::profile::{ProfileError, SerialNumber};
 use crate::ctlog::{AppendError, Log};
-use crate::identity::{IdentityError, Issuers};
+use crate::identity::IdentityError;
 use crate::ledger::{Ledger, LedgerError, Record};
 use crate::possession::{self, KeyRequest, PossessionError};
 
@@ -78,8 +82,8 @@ pub enum IssueError {
 /// The rooms of the craft, brought together.
 #[derive(Debug, Clone)]
 pub struct Issuance {
-    /// Whom we believe.
-    pub issuers: Arc<Issuers>,
+    /// Whom we believe. A request sees one state of it from its start to its end.
+    pub issuers: Arc<TrustedIssuers>,
     /// Who signs.
     pub authority: Arc<Authority>,
     /// Where everybody can see it.
@@ -107,6 +111,7 @@ impl Issuance {
     ) -> Result<Issued, IssueError> {
         let principal = self
             .issuers
+            .current()
             .authenticate(&request.unverified_token, now)
             .await?;
         let key = possession::prove(&request.key, &principal.challenge)?;

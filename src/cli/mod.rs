@@ -5,7 +5,7 @@ mod demo;
 mod dev;
 mod init;
 mod ledger;
-
+mod reload;
 mod serve;
 mod terminal;
 mod trust;

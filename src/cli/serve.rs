@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::reload::follow;
 use super::{Failure, now};
 use crate::config::Config;
 use crate::server::{self, App};
@@ -16,9 +17,10 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
         config.log_format(),
         std::env::var("RUST_LOG").ok().as_deref(),
     )?;
-    // Both signals are caught before anything is opened, so that none can end the process half-way.
+    // All signals are caught before anything is opened, so that none can end the process half-way.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
 
     let stack = config.open(now()).await?;
     let log = stack.issuance.log.clone();
@@ -34,6 +36,7 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen()))?;
     tracing::info!(listen = %listener.local_addr()?, public_url = config.public_url(), log = config.log_origin(), "serving");
 
+    let following = tokio::spawn(follow(stack.reloader, config.reload_interval(), hangup));
     let mut failed = None;
     let shutdown = async {
         tokio::select! {
@@ -46,6 +49,7 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
         }
     };
     server::serve(listener, &app, shutdown).await?;
+    following.abort();
     app.drain().await;
     issuance.close().await;
     match failed {

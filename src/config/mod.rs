@@ -4,6 +4,7 @@
 pub mod fresh;
 
 mod open;
+mod reload;
 mod settings;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use open::{OpenError, Opened};
+pub use reload::{Occasion, Outcome, Reloader};
 pub use settings::{
     AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_RELOAD_SECONDS, Development,
     LedgerSettings, Limits, LogSettings, Secret, Services, Settings, SignatureLog, Tls,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::reload::{IssuersFile, Read, Reloader};
 use super::settings::{AuthorityFiles, AuthoritySettings, LogSettings, Secret, Services};
 use super::{Config, ConfigError};
 use crate::authority::file::{FileKey, load_private_key_der, read_text};
@@ -14,8 +15,8 @@ use crate::authority::memory::MemoryKey;
 use crate::authority::{Authority, AuthorityError};
 use crate::ctlog::signer::{LogSigner, LogVerifier};
 use crate::ctlog::{self, Chains, Log, LogError};
-use crate::identity::{self, Issuers, Patience};
-use crate::issuance::Issuance;
+use crate::identity::{self, Issuers};
+use crate::issuance::{Issuance, TrustedIssuers};
 use crate::ledger::{Ledger, LedgerError};
 use crate::trust::{
     self, Service, SigningConfig, TransparencyLog, TrustError, TrustFiles, TrustedRoot,
@@ -28,27 +29,19 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with the issuers' file and line.
     pub fn issuers(&self) -> Result<(Issuers, Vec<String>), ConfigError> {
-        let options = identity::Options {
-            allow_http_loopback: self.settings.development.allow_http_loopback_issuers,
-        };
-        let file = self.base.join(&self.settings.issuers);
-        let refused = |line, reason: String| ConfigError {
-            file: file.clone(),
-            line,
-            reason,
-        };
-        let text =
-            std::fs::read_to_string(&file).map_err(|error| refused(None, error.to_string()))?;
-        let config = identity::Config::from_text(&text, options)
-            .map_err(|error| refused(error.line, error.message))?;
-        let warnings: Vec<String> = config
-            .warnings()
-            .iter()
-            .map(|warning| format!("{}: {warning}", file.display()))
-            .collect();
-        let issuers = Issuers::new(config, Patience::default())
-            .map_err(|error| refused(error.line, error.message))?;
-        Ok((issuers, warnings))
+        let source = self.issuers_file();
+        let Read { config, .. } = source.read()?;
+        let warnings = source.warnings(&config);
+        Ok((source.open(config)?, warnings))
+    }
+
+    fn issuers_file(&self) -> IssuersFile {
+        IssuersFile {
+            path: self.base.join(&self.settings.issuers),
+            options: identity::Options {
+                allow_http_loopback: self.settings.development.allow_http_loopback_issuers,
+            },
+        }
     }
 
     /// The authority's chain as PEM. It is public; no key is opened.
@@ -152,10 +145,15 @@ impl Config {
     /// # Errors
     /// [`OpenError`]: what cannot be opened, and why.
     pub async fn open(&self, now: OffsetDateTime) -> Result<Opened, OpenError> {
-        let (issuers, warnings) = self.issuers()?;
-        for warning in warnings {
+        let source = self.issuers_file();
+        let Read {
+            config,
+            fingerprint,
+        } = source.read()?;
+        for warning in source.warnings(&config) {
             tracing::warn!("{warning}");
         }
+        let issuers = Arc::new(TrustedIssuers::new(source.open(config)?, now));
         let authority = self.authority(now).await?;
         let signer = self.log_signer()?;
         let verifier = signer.verifier().clone();
@@ -166,13 +164,18 @@ impl Config {
         let log = Log::open(&self.log_config(), signer, &chains, now).await?;
         let ledger = Ledger::open(&self.ledger_database()).await?;
         let trust = self.trust_files(&authority, &verifier).await?;
+        let reloader = Reloader::new(source, Arc::clone(&issuers), fingerprint);
         let issuance = Issuance {
-            issuers: Arc::new(issuers),
+            issuers,
             authority: Arc::new(authority),
             log,
             ledger: Arc::new(ledger),
         };
-        Ok(Opened { issuance, trust })
+        Ok(Opened {
+            issuance,
+            trust,
+            reloader,
+        })
     }
 
     /// Writes the files that verifiers and signers need.
@@ -247,6 +250,8 @@ pub struct Opened {
     pub issuance: Issuance,
     /// What verifiers and signers are told.
     pub trust: TrustFiles,
+    /// Follows the issuers' file, whenever it is told to look.
+    pub reloader: Reloader,
 }
 
 /// A deployment that cannot be opened.

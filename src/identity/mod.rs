@@ -6,6 +6,7 @@
 //! | `config`, `issuer`, `pattern` | the issuers that are trusted, and for what |
 //! | `keys`, `jwks`, `matched` | their keys, kept while they are good |
 //! | `discovery`, `outbound` | asking them, without being sent astray |
+//! | `reloaded` | another configuration, with the keys of what it leaves as it is |
 //! | `claims` | what a verified token says, strictly typed |
 //! | `email`, `ci`, `template`, `principal` | what kind of identity that is |
 
@@ -23,6 +24,7 @@ mod matched;
 mod outbound;
 mod pattern;
 mod principal;
+mod reloaded;
 mod template;
 mod unverified;
 
@@ -56,8 +58,10 @@ pub struct Issuers {
     fixed: HashMap<String, (Arc<Trusted>, Arc<Keys>)>,
     /// No two of them match one issuer, so their order means nothing.
     patterns: Vec<(Pattern, Arc<Trusted>)>,
-    matched: MatchedIssuers,
+    matched: Arc<MatchedIssuers>,
     configured: Vec<ConfiguredIssuer>,
+    /// What all this was made from.
+    entries: Vec<(Which, Terms)>,
 }
 
 /// What applies to the tokens of one entry of the configuration.
@@ -105,8 +109,9 @@ impl Issuers {
         let mut issuers = Self {
             fixed: HashMap::new(),
             patterns: Vec::new(),
-            matched: MatchedIssuers::default(),
+            matched: Arc::default(),
             configured: Vec::new(),
+            entries: config.issuers.clone(),
         };
         // Clients of one kind are one client.
         let mut clients: HashMap<(Reach, Vec<Vec<u8>>), Outbound> = HashMap::new();

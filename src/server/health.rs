@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::problem;
 use super::{App, now};
 use crate::certificate::profile::LIFETIME;
+use crate::issuance::{ReloadFailure, ReloadState};
 
 /// `GET /healthz`: what clients of Fulcio know. It says that the server answers and no more.
 pub(super) async fn healthz() -> Json<Value> {
@@ -23,8 +26,13 @@ pub(super) async fn livez() -> &'static str {
 }
 
 /// `GET /readyz`: a certificate could be issued now. 503 otherwise, with the reason. An OpenID
-/// provider that is down is not a reason, since the others still work.
-pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
+/// provider that is down is not a reason, since the others still work; nor is an issuers' file that
+/// was refused, since the one before it is in force. `?verbose` lists every check and what was last
+/// read.
+pub(super) async fn readyz(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> impl IntoResponse {
     let (_, not_after) = app.issuance.authority.chain().validity();
     let checks = [
         ("authority", now() + LIFETIME < not_after),
@@ -36,14 +44,53 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
         .filter(|(_, good)| !good)
         .map(|(name, _)| *name)
         .collect();
-    if failed.is_empty() {
-        return "ok\n".into_response();
+    let (status, verdict) = if failed.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        let verdict = format!("not ready: {}\n", failed.join(", "));
+        (StatusCode::SERVICE_UNAVAILABLE, verdict)
+    };
+    let parameters = query.as_deref().unwrap_or_default().split('&');
+    let is_verbose = |parameter: &str| parameter.split('=').next() == Some("verbose");
+    if !parameters.into_iter().any(is_verbose) {
+        return (status, verdict);
     }
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("not ready: {}\n", failed.join(", ")),
-    )
-        .into_response()
+    let lines = checks.iter().map(|(name, good)| match good {
+        true => format!("[+] {name} ok\n"),
+        false => format!("[-] {name} failed\n"),
+    });
+    let issuers = reload_line(&app.issuance.issuers.reload_state());
+    let lines = lines.chain([issuers, verdict]);
+    (status, lines.collect())
+}
+
+fn reload_line(state: &ReloadState) -> String {
+    let ReloadState {
+        generation,
+        last_success,
+        last_failure,
+        is_failing,
+    } = state;
+    let in_force = format!("generation {generation} of {}", timestamp(*last_success));
+    match last_failure {
+        Some(ReloadFailure { at, sentence }) if *is_failing => format!(
+            "[-] issuers failed: {in_force} stays in force; refused at {}: {}\n",
+            timestamp(*at),
+            // One line, whatever the file has in it.
+            sentence.replace(char::is_control, " ")
+        ),
+        Some(ReloadFailure { at, .. }) => format!(
+            "[+] issuers ok: {in_force}; the last refusal was at {}\n",
+            timestamp(*at)
+        ),
+        None => format!("[+] issuers ok: {in_force}\n"),
+    }
+}
+
+/// RFC 3339, in UTC, to the second.
+fn timestamp(time: OffsetDateTime) -> String {
+    let seconds = time.to_offset(UtcOffset::UTC).truncate_to_second();
+    seconds.format(&Rfc3339).unwrap_or_default()
 }
 
 /// `GET /trust/{file}`: the files of `vouchsafe trust`, under the same names.

@@ -43,8 +43,13 @@ pub(super) async fn trust_bundle(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /api/v2/configuration`
-pub(super) async fn configuration(State(app): State<Arc<App>>) -> Response {
-    prepared_json(&app.documents.configuration)
+pub(super) async fn configuration(
+    State(app): State<Arc<App>>,
+    id: RequestId,
+) -> Result<Response, Problem> {
+    let document = app.configuration();
+    let document = document.map_err(|error| Problem::unwritable(&error, &id))?;
+    Ok(prepared_json(&document))
 }
 
 /// The token in the `Authorization` header: what is left when the first `Bearer ` is taken away, as

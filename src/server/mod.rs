@@ -15,6 +15,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -32,6 +33,7 @@ use self::reply::{CertificateChain, Configuration, TrustBundle};
 use self::request_id::RequestId;
 use crate::certificate::profile::SerialNumber;
 use crate::config::LOG_PREFIX;
+use crate::identity::Issuers;
 use crate::issuance::{Issuance, Request};
 use crate::possession::KeyRequest;
 use crate::trust::TrustFiles;
@@ -50,11 +52,26 @@ pub struct App {
 #[derive(Debug)]
 struct Documents {
     trust_bundle: bytes::Bytes,
-    configuration: bytes::Bytes,
+    /// Written again when the issuers are others.
+    configuration: ArcSwap<IssuersDocument>,
     root_certificate: String,
     /// The part of every answered chain that follows the leaf.
     issuing_chain: Vec<String>,
     trust: TrustFiles,
+}
+
+/// What clients are told about the issuers.
+#[derive(Debug)]
+struct IssuersDocument {
+    of: Arc<Issuers>,
+    json: bytes::Bytes,
+}
+
+impl IssuersDocument {
+    fn of(issuers: Arc<Issuers>) -> std::io::Result<Self> {
+        let json = serde_json::to_vec(&Configuration::of(issuers.configured()))?.into();
+        Ok(Self { of: issuers, json })
+    }
 }
 
 impl App {
@@ -74,8 +91,7 @@ impl App {
         }];
         let documents = Documents {
             trust_bundle: serde_json::to_vec(&TrustBundle { chains })?.into(),
-            configuration: serde_json::to_vec(&Configuration::of(issuance.issuers.configured()))?
-                .into(),
+            configuration: ArcSwap::from_pointee(IssuersDocument::of(issuance.issuers.current())?),
             root_certificate: pem.join("\n").trim_end().to_owned(),
             issuing_chain: pem.iter().map(|pem| pem.trim_end().to_owned()).collect(),
             trust,
@@ -166,6 +182,19 @@ impl App {
             .run(work)
             .await
             .unwrap_or_else(|error| Err(Problem::pool(error, &id)))
+    }
+
+    /// `dev.sigstore.fulcio.v2.Configuration` for the issuers that are in force now.
+    fn configuration(&self) -> std::io::Result<bytes::Bytes> {
+        let issuers = self.issuance.issuers.current();
+        let written = self.documents.configuration.load();
+        if Arc::ptr_eq(&written.of, &issuers) {
+            return Ok(written.json.clone());
+        }
+        let document = IssuersDocument::of(issuers)?;
+        let json = document.json.clone();
+        self.documents.configuration.store(Arc::new(document));
+        Ok(json)
     }
 
     /// Waits until nothing is being issued any more, for those too whose callers have gone; not longer

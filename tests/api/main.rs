@@ -24,5 +24,6 @@ mod log;
 mod neighbours;
 mod process;
 mod provider;
+mod reload;
 mod shapes;
 mod tokens;

@@ -21,16 +21,27 @@ use super::house::{V1, V2, deploy};
 use super::provider::{JOB, Provider};
 
 /// A process of the program, and everything it says on standard error.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     reading: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Program {
     /// Starts it and waits until it says `ready`.
-    fn start(arguments: &[&str], filter: &str, ready: &'static str) -> Self {
+    pub(crate) fn start(arguments: &[&str], filter: &str, ready: &'static str) -> Self {
+        Self::start_with(arguments, &[], filter, ready)
+    }
+
+    /// The same with an environment.
+    pub(crate) fn start_with(
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        filter: &str,
+        ready: &'static str,
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_vouchsafe"))
             .args(arguments)
+            .envs(environment.iter().copied())
             .env("RUST_LOG", filter)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -59,14 +70,14 @@ impl Program {
         program
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status();
         assert!(sent.unwrap().success());
     }
 
     /// Waits for its end, and answers with how it ended and all it said.
-    fn ended(mut self) -> (ExitStatus, Vec<String>) {
+    pub(crate) fn ended(mut self) -> (ExitStatus, Vec<String>) {
         let status = self.child.wait().unwrap();
         (status, self.reading.take().unwrap().join().unwrap())
     }

@@ -47,6 +47,13 @@ impl Provider {
         }
     }
 
+    /// Nobody can fetch anything from now on.
+    pub(crate) async fn stop_serving(&mut self) {
+        self.serving.abort();
+        // It was cancelled, which is what it says.
+        (&mut self.serving).await.ok();
+    }
+
     /// The issuer of people.
     pub(crate) fn email(&self) -> String {
         format!("{}/email", self.url)
