@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod dev;
+mod fulcio;
 mod init;
 mod ledger;
 mod reload;
@@ -35,7 +36,7 @@ enum Command {
     /// Make a new deployment: root, intermediate, log, ledger and configuration
     Init(init::Arguments),
     /// Run the certificate authority
-    Serve(ConfigArgument),
+    Serve(Box<serve::Arguments>),
     /// Check a configuration and everything it names, without opening a port
     Check(ConfigArgument),
     /// Print the files that verifiers and signers need
@@ -64,7 +65,7 @@ pub fn main() -> ExitCode {
         Command::Dev(arguments) => run(dev::run(arguments)),
         Command::Ledger(arguments) => run(ledger::run(arguments)),
         Command::Init(arguments) => run(init::run(arguments)),
-        Command::Serve(arguments) => run(serve::run(arguments.config)),
+        Command::Serve(arguments) => run(serve::run(*arguments)),
         Command::Check(arguments) => run(check::run(arguments.config)),
         Command::Trust(arguments) => run(trust::run(arguments)),
     };

@@ -5,18 +5,76 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::fulcio::{self, Translated};
 use super::reload::follow;
 use super::{Failure, now};
 use crate::config::Config;
 use crate::server::{self, App};
 use crate::telemetry;
 
-pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
-    let config = Config::read(&file)?;
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The configuration file: Vouchsafe's own, vouchsafe.yaml if nothing else is said, or Fulcio's
+    #[arg(long, short, env = "VOUCHSAFE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    own: fulcio::Own,
+    #[command(flatten)]
+    flags: fulcio::Flags,
+    /// The program's name, for images that have it in their entry point already
+    #[arg(hide = true, value_parser = program_name)]
+    again: Vec<String>,
+}
+
+impl Arguments {
+    /// Our own configuration, or Fulcio's in our terms.
+    async fn configuration(self) -> Result<Translated, Failure> {
+        let Self {
+            config,
+            own,
+            flags,
+            again: _,
+        } = self;
+        let environment: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let variable = |wanted: &str| {
+            let mut all = environment.iter();
+            let found = all.find(|(name, value)| name == wanted && !value.is_empty());
+            found.map(|(_, value)| value.clone())
+        };
+        let config = config.filter(|path| !path.as_os_str().is_empty());
+        let config = config.or_else(|| variable("FULCIO_SERVE_CONFIG").map(PathBuf::from));
+        let start = fulcio::Start::recognise(flags, own, &environment, config.as_deref())?;
+        let Some(start) = start else {
+            let file = config.unwrap_or_else(|| PathBuf::from("vouchsafe.yaml"));
+            return Ok(Translated {
+                config: Config::read(&file)?,
+                warnings: Vec::new(),
+            });
+        };
+        let state = variable("STATE_DIRECTORY");
+        let entropy = super::init::entropy()?;
+        start.prepare(state.as_deref(), &entropy, now()).await
+    }
+}
+
+fn program_name(word: &str) -> Result<String, &'static str> {
+    match fulcio::is_program_name(word) {
+        true => Ok(word.to_owned()),
+        false => Err("nothing but the program's name may stand here"),
+    }
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Translated { config, warnings } = arguments.configuration().await?;
     telemetry::install(
         config.log_format(),
         std::env::var("RUST_LOG").ok().as_deref(),
     )?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     // All signals are caught before anything is opened, so that none can end the process half-way.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

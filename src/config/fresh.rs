@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use der::pem::LineEnding;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -17,7 +18,8 @@ use crate::authority::hierarchy::{
 };
 use crate::authority::key::KeyError;
 use crate::certificate::profile::SerialNumber;
-use crate::ctlog::{Log, LogError};
+use crate::ctlog::signer::LogSigner;
+use crate::ctlog::{self, Log, LogError};
 use crate::ledger::{Ledger, LedgerError};
 
 /// What a new deployment is to be.
@@ -72,6 +74,9 @@ pub enum FreshError {
     /// Keys and certificates could not be made.
     #[error(transparent)]
     Hierarchy(#[from] HierarchyError),
+    /// A key for the log could not be made.
+    #[error("the log's key: {0}")]
+    LogKey(String),
     /// The log could not be created.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -127,6 +132,66 @@ pub async fn create(
     File::open(parent)
         .and_then(|parent| parent.sync_all())
         .map_err(file)
+}
+
+/// Makes log and ledger in `data`, where `config` has them, unless they are there: true, if they were
+/// made. Nothing there means a first start; something there is never added to. `unique` is a name
+/// that nobody else uses at the same time.
+///
+/// # Errors
+/// [`FreshError`].
+pub async fn create_state(
+    data: &Path,
+    config: &Config,
+    unique: &str,
+    now: OffsetDateTime,
+) -> Result<bool, FreshError> {
+    let state = data.join(STATE);
+    if state.exists() {
+        return Ok(false);
+    }
+    let file = |path: &Path, source| FreshError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mut directories = DirBuilder::new();
+    directories.recursive(true).mode(0o700);
+    directories
+        .create(data)
+        .map_err(|source| file(data, source))?;
+    let unfinished = data.join(format!(".{STATE}.{unique}"));
+    make_directory(&unfinished)?;
+    let mut made = write_state(&unfinished, config.log_origin(), now).await;
+    if made.is_ok() {
+        // Fails where somebody else was faster.
+        made = fs::rename(&unfinished, &state).map_err(|source| file(&state, source));
+    }
+    if let Err(error) = made {
+        // If it cannot be removed it is in nobody's way.
+        let _removed = fs::remove_dir_all(&unfinished);
+        return Err(error);
+    }
+    let opened = File::open(data).and_then(|data| data.sync_all());
+    opened.map_err(|source| file(data, source))?;
+    Ok(true)
+}
+
+async fn write_state(at: &Path, origin: String, now: OffsetDateTime) -> Result<(), FreshError> {
+    make_directory(&at.join("log"))?;
+    let key = new_p256_key()?;
+    let pem = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, &key)
+        .map_err(|error| FreshError::LogKey(error.to_string()))?;
+    let pem = Zeroizing::new(pem);
+    write(&at.join("log/key.pem"), 0o600, &pem)?;
+    let signer =
+        LogSigner::from_pkcs8(&key).map_err(|error| FreshError::LogKey(error.to_string()))?;
+    let log = ctlog::Config::new(at.join("log/log.sqlite"), origin);
+    Log::create(&log, &signer, now).await?;
+    Ledger::create(&at.join("ledger.sqlite"))
+        .await?
+        .close()
+        .await;
+    sync_directories([at.join("log"), at.to_owned()])
 }
 
 async fn write_all(
@@ -200,8 +265,12 @@ async fn write_all(
         .await?
         .close()
         .await;
-    // Names have to be on the disk as well as what they name.
-    for directory in [at.join("ca"), at.join("log"), at.to_owned()] {
+    sync_directories([at.join("ca"), at.join("log"), at.to_owned()])
+}
+
+/// Names have to be on the disk as well as what they name.
+fn sync_directories<const N: usize>(directories: [PathBuf; N]) -> Result<(), FreshError> {
+    for directory in directories {
         File::open(&directory)
             .and_then(|opened| opened.sync_all())
             .map_err(|source| FreshError::File {
@@ -239,3 +308,6 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), FreshError> {
 const DEVELOPMENT: &str =
     "\n# Not for production.\ndevelopment:\n  allow-http-loopback-issuers: true\n";
 const SAMPLE: &str = include_str!("../../config/vouchsafe.yaml");
+
+/// The directory of log and ledger in a directory for data.
+pub const STATE: &str = "state";

@@ -17,6 +17,7 @@ mod bodies;
 mod caller;
 mod documents;
 mod faults;
+mod fulcio;
 mod house;
 mod issued;
 mod keys;
