@@ -110,17 +110,22 @@ impl Start {
         // A mistake in what is given must not leave a log behind.
         config.issuers()?;
         config.authority(now).await?;
-        if fresh::create_state(&data, &config, &unique, now).await? {
-            let (log, data) = (config.log_origin(), data.display());
-            warnings.push(format!("a new transparency log, {log}, was made in {data}: keep that directory, what was issued can only be checked with it"));
-        }
         if let Some(file) = self.given.explicit("ct-log-public-key-path")
             && !file.is_empty()
         {
-            let own = config.log_signer()?;
-            if spki(Path::new(file))? != own.verifier().public_key_der() {
+            // Before the first start there is no key yet that it could be.
+            let own = match data.join(fresh::STATE).exists() {
+                true => Some(config.log_signer()?),
+                false => None,
+            };
+            let key = spki(Path::new(file))?;
+            if own.is_none_or(|own| own.verifier().public_key_der() != key) {
                 return Err(format!("{}: {file} has not the key of the built-in log, which GET /trust/trusted-root tells; leave it out", self.given.origin("ct-log-public-key-path")).into());
             }
+        }
+        if fresh::create_state(&data, &config, &unique, now).await? {
+            let (log, data) = (config.log_origin(), data.display());
+            warnings.push(format!("a new transparency log, {log}, was made in {data}: keep that directory, what was issued can only be checked with it"));
         }
         Ok(Translated { config, warnings })
     }
