@@ -12,6 +12,8 @@ pub enum SubjectAlternativeName {
     Email(EmailAddress),
     /// A `uniformResourceIdentifier`.
     Uri(Uri),
+    /// An `otherName` of the type 1.3.6.1.4.1.57264.1.7.
+    Username(Username),
 }
 
 /// An e-mail address as RFC 5280 section 4.2.1.6 allows it in a certificate: `Local-part "@" Domain`
@@ -23,6 +25,11 @@ pub struct EmailAddress(String);
 /// An absolute URI with a host, in ASCII (RFC 3986 section 4.3 and RFC 5280 section 4.2.1.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uri(String);
+
+/// An account that is neither an e-mail address nor a URI: `user!domain`, of which only the first part
+/// need not be ASCII.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Username(String);
 
 /// A text that cannot be somebody's name in a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,14 +43,18 @@ pub enum NameError {
     /// Not an absolute URI that reads one way only.
     #[error("the URI cannot be a certificate's name: {0}")]
     Uri(&'static str),
+    /// Not a user and a domain that read one way only.
+    #[error("the username cannot be a certificate's name: {0}")]
+    Username(&'static str),
 }
 
 impl SubjectAlternativeName {
-    /// The kind in one word, as ledger and reports print it: `email` or `uri`.
+    /// The kind in one word, as ledger and reports print it: `email`, `uri` or `username`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Email(_) => "email",
             Self::Uri(_) => "uri",
+            Self::Username(_) => "username",
         }
     }
 
@@ -52,16 +63,25 @@ impl SubjectAlternativeName {
         match self {
             Self::Email(email) => email.as_str(),
             Self::Uri(uri) => uri.as_str(),
+            Self::Username(username) => username.as_str(),
         }
     }
 
     /// `SubjectAltName ::= SEQUENCE OF GeneralName`, with this one name.
     pub(super) fn to_der(&self) -> Vec<u8> {
-        let tag = match self {
-            Self::Email(_) => der::implicit(1),
-            Self::Uri(_) => der::implicit(6),
+        let text = self.as_str().as_bytes();
+        let name = match self {
+            Self::Email(_) => der::tlv(der::implicit(1), &[text]),
+            Self::Uri(_) => der::tlv(der::implicit(6), &[text]),
+            // otherName [0] AnotherName ::= SEQUENCE {
+            //     type-id OBJECT IDENTIFIER, value [0] EXPLICIT UTF8String }
+            Self::Username(_) => {
+                let type_id = der::tlv(der::OBJECT_IDENTIFIER, &[Username::TYPE]);
+                let value = der::tlv(der::UTF8_STRING, &[text]);
+                let value = der::tlv(der::explicit(0), &[&value]);
+                der::tlv(der::explicit(0), &[&type_id, &value])
+            }
         };
-        let name = der::tlv(tag, &[self.as_str().as_bytes()]);
         der::tlv(der::SEQUENCE, &[&name])
     }
 }
@@ -171,7 +191,76 @@ impl Uri {
         Ok(Self(uri))
     }
 
+    /// The URI of `path` below `base`: all of `path` is a path, so that a `?` or `#` in it is encoded
+    /// and does not begin a query or a fragment.
+    ///
+    /// A path with an empty, `.` or `..` segment is refused: whoever cleans it would come to another
+    /// name than whoever does not. One slash at the end of `base` is the one between the two.
+    ///
+    /// # Errors
+    /// [`NameError`]: what is wrong with it, in words.
+    pub fn join(base: &str, path: &str) -> Result<Self, NameError> {
+        text::check(path)?;
+        let base = Self::normalize(base.strip_suffix('/').unwrap_or(base))?;
+        if base.0.contains(['?', '#']) {
+            return Err(NameError::Uri("its base has a query or a fragment"));
+        }
+        if path.split('/').any(is_collapsible) {
+            return Err(NameError::Uri("its path has an empty, `.` or `..` segment"));
+        }
+        let joined = format!("{}/{}", base.0, encode(path, Part::Path)?);
+        text::check(&joined)?;
+        Ok(Self(joined))
+    }
+
+    /// Whether its path has a segment that stands for another one, `.` or `..`, spelled out or encoded.
+    pub fn has_dot_segments(&self) -> bool {
+        let path = self.0.split(['?', '#']).next().unwrap_or_default();
+        path.split('/').skip(3).any(|segment| !segment.is_empty() && is_collapsible(segment))
+    }
+
+    /// The scheme, in lower case.
+    pub fn scheme(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+
+    /// The host, without the port.
+    pub fn host(&self) -> &str {
+        let after = self.0.split("://").nth(1).unwrap_or_default();
+        after.split(['/', '?', '#', ':']).next().unwrap_or_default()
+    }
+
     /// The URI.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Username {
+    /// The type of the `otherName`, 1.3.6.1.4.1.57264.1.7, as content octets.
+    pub const TYPE: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01, 0x07];
+
+    /// `user!domain`. The user is not empty and has no `!`, which would move the border, and no `@`,
+    /// which would make it look like an e-mail address; the domain is a plain host name.
+    ///
+    /// # Errors
+    /// [`NameError`]: what is wrong with it, in words.
+    pub fn new(user: &str, domain: &str) -> Result<Self, NameError> {
+        if user.is_empty() {
+            return Err(NameError::Username("the user is empty"));
+        }
+        if user.contains(['!', '@']) {
+            return Err(NameError::Username("the user contains `!` or `@`"));
+        }
+        if domain.len() > 253 || !domain.split('.').all(is_host_label) {
+            return Err(NameError::Username("the domain is not a plain host name"));
+        }
+        let name = format!("{user}!{domain}");
+        text::check(&name)?;
+        Ok(Self(name))
+    }
+
+    /// The user and the domain, joined by `!`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -252,6 +341,12 @@ fn unescape(part: &str) -> Result<Vec<u8>, NameError> {
         }
     }
     Ok(out)
+}
+
+/// Whether a segment of a path disappears when the path is cleaned, or does so once it is decoded.
+fn is_collapsible(segment: &str) -> bool {
+    let plain = segment.replace("%2e", ".").replace("%2E", ".");
+    matches!(plain.as_str(), "" | "." | "..")
 }
 
 fn is_scheme(scheme: &str) -> bool {
@@ -421,5 +516,62 @@ mod tests {
         assert_eq!(email.to_der(), b"\x30\x08\x81\x06a@b.cd");
         let uri = SubjectAlternativeName::Uri(Uri::normalize("a://b").unwrap());
         assert_eq!(uri.to_der(), b"\x30\x07\x86\x05a://b");
+        let name = SubjectAlternativeName::Username(Username::new("a", "b.c").unwrap());
+        assert_eq!(
+            name.to_der(),
+            b"\x30\x17\xa0\x15\x06\x0a\x2b\x06\x01\x04\x01\x83\xbf\x30\x01\x07\xa0\x07\x0c\x05a!b.c"
+        );
+    }
+
+    #[test]
+    fn a_path_that_somebody_cleans_becomes_another_name() {
+        let base = "https://h.example";
+        for (path, written) in [
+            ("o/r/x.yml@refs/heads/main", "o/r/x.yml@refs/heads/main"),
+            ("x@refs/heads/feat#1", "x@refs/heads/feat%231"),
+            ("x@q?x", "x@q%3Fx"),
+            ("a b/é", "a%20b/%C3%A9"),
+            ("a%2Fb", "a%2Fb"),
+            ("a:b;c@d", "a:b;c@d"),
+        ] {
+            for base in [base, "https://h.example/"] {
+                let joined = Uri::join(base, path).unwrap();
+                assert_eq!(joined.as_str(), format!("https://h.example/{written}"));
+            }
+        }
+        for path in [
+            "", "/", "o//r", "/o", "o/", "o/r/../../x", "./x", "o/.", "o/%2e%2E/x", "o/.%2e",
+            "x@refs/heads/100%", "%zz", "a\u{202e}b", "a b%2Fc",
+        ] {
+            let joined = Uri::join(base, path);
+            assert!(joined.is_err(), "{path:?} became {joined:?}");
+        }
+        for base in ["", "/x", "h.example", "https://h.example/?", "https://h.example#x"] {
+            assert!(Uri::join(base, "x").is_err(), "{base}");
+        }
+        let below = Uri::join("https://h.example:99/a/b", "c").unwrap();
+        assert_eq!(below.as_str(), "https://h.example:99/a/b/c");
+        assert_eq!((below.scheme(), below.host()), ("https", "h.example"));
+    }
+
+    #[test]
+    fn a_username_can_be_taken_for_another_one() {
+        let name = Username::new("alice", "example.com").unwrap();
+        assert_eq!(name.as_str(), "alice!example.com");
+        assert_eq!(Username::new("zoë/1", "a").unwrap().as_str(), "zoë/1!a");
+        for (user, domain) in [
+            ("", "example.com"),
+            ("a!b", "example.com"),
+            ("alice!", "example.com"),
+            ("alice@example.com", "example.com"),
+            ("alice", ""),
+            ("alice", "https://example.com"),
+            ("alice", "example.com!x"),
+            ("alice", "exämple.com"),
+            ("al\u{202e}ice", "example.com"),
+            ("alice\n", "example.com"),
+        ] {
+            assert!(Username::new(user, domain).is_err(), "{user:?} {domain:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use aws_lc_rs::digest;
+use der::asn1::Utf8StringRef;
 use der::{Decode, Encode};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
@@ -12,7 +13,7 @@ use x509_cert::ext::pkix::{KeyUsage as X509KeyUsage, SubjectAltName};
 
 use super::chain::UnverifiedChain;
 use crate::certificate::extensions::Extension;
-use crate::certificate::name::{EmailAddress, SubjectAlternativeName, Uri};
+use crate::certificate::name::{EmailAddress, SubjectAlternativeName, Uri, Username};
 use crate::certificate::precertificate::{SpliceError, tbs_without};
 use crate::certificate::sct::{SCT_LIST_OID, Sct, SctError, read_list};
 use crate::ctlog::entry::{EntryBody, EntryError, read_leaf_index};
@@ -337,6 +338,19 @@ fn read_name(value: &[u8]) -> Result<SubjectAlternativeName, VerifyError> {
                 return Err(wrong("its URI is not in its one normal form"));
             }
             Ok(SubjectAlternativeName::Uri(normal))
+        }
+        GeneralName::OtherName(other) if other.type_id.as_bytes() == Username::TYPE => {
+            let text: Utf8StringRef<'_> = other
+                .value
+                .decode_as()
+                .map_err(|_| wrong("its username cannot be read"))?;
+            let (user, domain) = text
+                .as_str()
+                .split_once('!')
+                .ok_or_else(|| wrong("its username has no domain"))?;
+            Username::new(user, domain)
+                .map(SubjectAlternativeName::Username)
+                .map_err(|error| VerifyError::Name(error.to_string()))
         }
         GeneralName::OtherName(_)
         | GeneralName::DnsName(_)
