@@ -1,11 +1,11 @@
 //! Workloads of CI providers, described by templates in the configuration instead of by code.
 
-use super::claims::Claims;
+use super::claims::{ClaimError, Claims};
+use super::json::Value as Json;
 use super::principal::{Principal, PrincipalError};
 use super::template::Template;
-use crate::certificate::extensions::{Extension, Extensions};
-use crate::certificate::name::{SubjectAlternativeName, Uri};
-use std::borrow::Cow;
+use crate::certificate::extensions::Extension;
+use crate::certificate::name::{NameError, SubjectAlternativeName, Uri};
 use std::collections::BTreeMap;
 
 /// What one entry of `ci-issuer-metadata` says.
@@ -13,10 +13,33 @@ use std::collections::BTreeMap;
 pub(super) struct CiProvider {
     /// Values for templates where the token has no such claim.
     pub(super) defaults: BTreeMap<String, String>,
+    /// What some claims must be, before any template is looked at.
+    pub(super) rules: Vec<(String, ClaimRule)>,
     /// The certificate's name.
-    pub(super) name: Template,
+    pub(super) name: Value,
     /// Values of extensions. Those of a token that come out empty are left out.
-    pub(super) extensions: Vec<(Extension, Template)>,
+    pub(super) extensions: Vec<(Extension, Value)>,
+}
+
+/// Where a value comes from and how it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Value {
+    pub(super) template: Template,
+    /// It is a URI, and all behind its host is a path, whatever characters it has.
+    pub(super) is_joined: bool,
+}
+
+/// What a claim must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ClaimRule {
+    /// A text with something in it.
+    Text,
+    /// A text. Where it is missing, null or empty the default stands for it.
+    Optional,
+    /// An integer other than zero.
+    Number,
+    /// One of these texts.
+    OneOf(Vec<String>),
 }
 
 impl CiProvider {
@@ -25,37 +48,84 @@ impl CiProvider {
         issuer: &str,
         claims: &Claims,
     ) -> Result<Principal, PrincipalError> {
-        // A claim wins over a default, even where it says less.
+        for (name, rule) in &self.rules {
+            rule.check(name, claims)?;
+        }
+        // A claim wins over a default, even where it says less, unless a rule says that it is optional.
         let values = |name: &str| {
-            claims.as_text(name).or_else(|| {
-                self.defaults
-                    .get(name)
-                    .map(|value| Cow::Borrowed(value.as_str()))
-            })
+            let default = || self.defaults.get(name).map(|value| value.as_str().into());
+            let is_optional = self
+                .rules
+                .iter()
+                .any(|(ruled, rule)| ruled == name && *rule == ClaimRule::Optional);
+            match claims.claim(name) {
+                Some(Json::Null) if is_optional => default(),
+                Some(Json::Text(text)) if is_optional && text.is_empty() => default(),
+                Some(_) => claims.as_text(name),
+                None => default(),
+            }
         };
-        let mut extensions =
-            Extensions::new(issuer, claims.subject()).map_err(PrincipalError::Origin)?;
-        for (extension, template) in &self.extensions {
+        let mut principal = {
+            let name = self.name.template.render(&values);
+            let name = name.map_err(PrincipalError::NameTemplate)?;
+            let uri = if self.name.is_joined {
+                join(&name)?
+            } else {
+                Uri::normalize(&name)?
+            };
+            Principal::of_subject(SubjectAlternativeName::Uri(uri), issuer, claims)?
+        };
+        for (extension, value) in &self.extensions {
             let extension = *extension;
-            let value = template
+            let text = value
+                .template
                 .render(&values)
                 .map_err(|error| PrincipalError::Template { extension, error })?;
-            extensions
-                .insert(extension, &value)
-                .map_err(|error| PrincipalError::Value { extension, error })?;
+            let inserted = if value.is_joined {
+                principal.extensions.insert(extension, join(&text)?.as_str())
+            } else {
+                principal.extensions.insert(extension, &text)
+            };
+            inserted.map_err(|error| PrincipalError::Value { extension, error })?;
         }
-        let name = self
-            .name
-            .render(&values)
-            .map_err(PrincipalError::NameTemplate)?;
-        Ok(Principal {
-            name: SubjectAlternativeName::Uri(Uri::normalize(&name)?),
-            challenge: claims.subject().to_owned(),
-            extensions,
-            issuer: issuer.to_owned(),
-            subject: claims.subject().to_owned(),
-            expires: claims.expires(),
-        })
+        Ok(principal)
+    }
+}
+
+impl ClaimRule {
+    fn check(&self, name: &str, claims: &Claims) -> Result<(), ClaimError> {
+        let claim = claims.claim(name);
+        let wrong_type = || Err(ClaimError::Type(name.to_owned()));
+        match self {
+            Self::Text => claims.text(name).map(drop),
+            Self::Optional => match claim {
+                None | Some(Json::Null | Json::Text(_)) => Ok(()),
+                Some(_) => wrong_type(),
+            },
+            Self::Number => match claim {
+                None => Err(ClaimError::Missing(name.to_owned())),
+                Some(Json::Integer(0)) => Err(ClaimError::Value(name.to_owned())),
+                Some(Json::Integer(_)) => Ok(()),
+                Some(_) => wrong_type(),
+            },
+            Self::OneOf(texts) => {
+                let text = claims.text(name)?;
+                let is_one = texts.iter().any(|one| one == text);
+                is_one
+                    .then_some(())
+                    .ok_or_else(|| ClaimError::Value(name.to_owned()))
+            }
+        }
+    }
+}
+
+/// `https://host/path`, where nothing in the path begins a query or a fragment.
+fn join(text: &str) -> Result<Uri, NameError> {
+    let authority = text.find("://").map_or(0, |at| at + 3);
+    let path = text.get(authority..).and_then(|rest| rest.find('/'));
+    match path.map(|at| text.split_at(authority + at)) {
+        Some((base, path)) => Uri::join(base, path.strip_prefix('/').unwrap_or(path)),
+        None => Err(NameError::Uri("it has no path")),
     }
 }
 
@@ -69,11 +139,15 @@ mod tests {
     const ISSUER: &str = "https://ci.example";
 
     fn provider(name: &str, extensions: &[(Extension, &str)]) -> CiProvider {
-        let template = |text: &str| Template::parse(text).unwrap().unwrap();
+        let template = |text: &str| Value {
+            template: Template::parse(text).unwrap().unwrap(),
+            is_joined: false,
+        };
         CiProvider {
             defaults: [("url", "https://code.example"), ("environment", "")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
+            rules: Vec::new(),
             name: template(name),
             extensions: extensions
                 .iter()

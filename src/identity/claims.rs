@@ -24,6 +24,9 @@ pub enum ClaimError {
     /// A claim of the wrong type.
     #[error("the token's claim {0:?} has the wrong type")]
     Type(String),
+    /// A claim with another value than those it may have.
+    #[error("the token's claim {0:?} has a value that is not allowed here")]
+    Value(String),
     /// `iss` is not the issuer whose key signed.
     #[error("the token's `iss` is not the issuer whose keys were asked")]
     Issuer,
@@ -121,6 +124,15 @@ impl Claims {
     /// One claim, whatever its type.
     pub(super) fn claim(&self, name: &str) -> Option<&Value> {
         self.claims.member(name)
+    }
+
+    /// A claim that must be a text with something in it.
+    pub(super) fn text(&self, name: &str) -> Result<&str, ClaimError> {
+        match self.claim(name) {
+            Some(Value::Text(text)) if !text.is_empty() => Ok(text),
+            Some(Value::Text(_)) | None => Err(ClaimError::Missing(name.to_owned())),
+            Some(_) => Err(ClaimError::Type(name.to_owned())),
+        }
     }
 
     /// One claim as a template sees it.

@@ -1,16 +1,24 @@
 //! The trusted issuers as an operator writes them: Fulcio's own format, in YAML or JSON.
 //!
-//! Everything that can be wrong is found here, with its line, before a port opens. Two keys of an
-//! issuer are ours: `jwks-host` (the only host that may serve its keys) and `internal` (it may live
-//! in a private network). Keys that nobody knows are ignored, as Fulcio does, and reported.
+//! Everything that can be wrong is found here, with its line, before a port opens. Some keys are ours,
+//! of an issuer `jwks-host` (the only host that may serve its keys), `internal` (it may live in a
+//! private network), `in-cluster` (it is the cluster we run in) and `name-prefix` (of a cluster's
+//! names), of a provider `claims` and `joined`. Keys that nobody knows are ignored, as Fulcio does,
+//! and reported.
 
+mod kinds;
 mod mapping;
+mod providers;
 mod rows;
 mod url;
 
 use super::ci::CiProvider;
+use super::domain;
 use super::issuer::{Kind, Terms, Which};
-use rows::{Document, Draft, DraftKind};
+use super::outbound::Reach;
+use super::pod::PodFiles;
+use kinds::DraftKind;
+use rows::{Document, Draft};
 use serde::de::DeserializeSeed;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +27,9 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub(super) issuers: Vec<(Which, Terms)>,
+    /// The environments that are served, or all.
+    pub(super) environments: Option<Vec<String>>,
+    pub(super) pod: PodFiles,
     warnings: Vec<String>,
 }
 
@@ -53,16 +64,30 @@ impl Config {
             fixed,
             patterns,
             providers,
-            warnings,
+            mut warnings,
         } = document;
         let providers: BTreeMap<String, CiProvider> = providers.into_iter().collect();
+        let knows_cluster = fixed.iter().chain(&patterns).any(|(_, draft)| match &draft.which {
+            Which::Fixed(url) => url == CLUSTER,
+            Which::Matching(pattern) => pattern.matches(CLUSTER),
+        });
         let mut issuers: Vec<(Which, Terms)> = Vec::new();
         for (key, draft) in fixed.into_iter().chain(patterns) {
             let located = |message: String| ConfigError {
                 line: line_of(text, &key),
                 message: format!("{key}: {message}"),
             };
-            let (which, terms) = complete(draft, &providers).map_err(located)?;
+            let completed = complete(draft, &providers, knows_cluster).map_err(located)?;
+            let (which, terms) = match completed {
+                Completed::Issuer(which, terms) => (which, *terms),
+                Completed::Unknown(name) => {
+                    warnings.push(format!(
+                        "{key}: the type {name:?} is not supported, so tokens of this issuer are refused"
+                    ));
+                    continue;
+                }
+            };
+            warnings.extend(dangers(&which, &terms).map(|danger| format!("{key}: {danger}")));
             if let Which::Matching(pattern) = &which {
                 let rival = issuers.iter().find_map(|(other, _)| match other {
                     Which::Matching(other) if other.overlaps(pattern) => Some(other.as_str()),
@@ -79,19 +104,47 @@ impl Config {
         if issuers.is_empty() {
             return Err(ConfigError::new("no issuer is configured"));
         }
-        Ok(Self { issuers, warnings })
+        Ok(Self {
+            issuers,
+            environments: None,
+            pod: PodFiles::default(),
+            warnings,
+        })
     }
 
-    /// Sentences about what was ignored.
+    /// Serves only issuers that are configured for one of these environments, or for none in
+    /// particular; `None` serves all.
+    #[must_use]
+    pub fn only_environments(self, environments: Option<Vec<String>>) -> Self {
+        Self {
+            environments,
+            ..self
+        }
+    }
+
+    /// Finds the cluster's authority and the pod's token in these files.
+    #[must_use]
+    pub fn in_pod(self, pod: PodFiles) -> Self {
+        Self { pod, ..self }
+    }
+
+    /// Sentences about what was ignored and what is dangerous.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 }
 
+enum Completed {
+    Issuer(Which, Box<Terms>),
+    /// Of a type that nobody knows.
+    Unknown(String),
+}
+
 fn complete(
     draft: Draft,
     providers: &BTreeMap<String, CiProvider>,
-) -> Result<(Which, Terms), String> {
+    knows_cluster: bool,
+) -> Result<Completed, String> {
     let Draft {
         which,
         audience,
@@ -99,10 +152,13 @@ fn complete(
         reach,
         keys_host,
         roots,
+        in_cluster,
+        environment,
         told,
     } = draft;
     let kind = match kind {
-        DraftKind::Email(email) => Kind::Email(email),
+        DraftKind::Ready(kind) => kind,
+        DraftKind::Kubernetes(kubernetes) => Kind::Kubernetes(kubernetes),
         DraftKind::CiProvider(name) => match providers.get(&name) {
             Some(provider) => Kind::CiProvider(provider.clone()),
             None => {
@@ -111,16 +167,64 @@ fn complete(
                 ));
             }
         },
+        DraftKind::BuiltIn(name) => Kind::BuiltIn(name, built_in(name)?),
+        DraftKind::Unknown(name) => return Ok(Completed::Unknown(name)),
+    };
+    let in_cluster = match (&which, &kind) {
+        (Which::Fixed(url), Kind::Kubernetes(_)) => {
+            in_cluster.unwrap_or_else(|| knows_cluster || is_cluster(url))
+        }
+        _ => false,
     };
     let terms = Terms {
         audience,
         kind,
-        reach,
+        // A cluster's own addresses are private.
+        reach: match reach {
+            Reach::Public if in_cluster => Reach::Internal,
+            other => other,
+        },
         keys_host,
         roots,
+        in_cluster,
+        environment,
         told,
     };
-    Ok((which, terms))
+    Ok(Completed::Issuer(which, Box::new(terms)))
+}
+
+/// One of the providers in `built-in.yaml`.
+fn built_in(name: &str) -> Result<CiProvider, String> {
+    let document = read(BUILT_IN, Options::default()).map_err(|error| error.message)?;
+    let mut providers = document.providers.into_iter();
+    providers
+        .find(|(found, _)| found == name)
+        .map(|(_, provider)| provider)
+        .ok_or_else(|| format!("the type {name:?} has no templates"))
+}
+
+/// What an operator should know about an issuer that is trusted in a dangerous way.
+fn dangers(which: &Which, terms: &Terms) -> impl Iterator<Item = &'static str> {
+    let unverified = terms.kind.skips_email_verification();
+    let stranger = match which {
+        Which::Fixed(url) => terms.in_cluster && !is_cluster(url),
+        Which::Matching(_) => false,
+    };
+    let unverified = unverified.then_some(
+        "skip-email-verification is set: whoever can choose an e-mail address there gets certificates for it",
+    );
+    let stranger = stranger.then_some(
+        "the service-account token of this pod is sent to this host; if it is not the cluster that we run in, set in-cluster: false",
+    );
+    unverified.into_iter().chain(stranger)
+}
+
+/// Whether a URL is the name that every cluster has for itself.
+fn is_cluster(url: &str) -> bool {
+    let (_, host) = domain::scheme_and_host(url);
+    host == "kubernetes.default"
+        || host == "kubernetes.default.svc"
+        || host.starts_with("kubernetes.default.svc.")
 }
 
 /// JSON where it is JSON, else YAML. Both readers drive the same code.
@@ -195,6 +299,11 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Where it is configured, the issuers of type `kubernetes` are asked as a pod of the cluster asks.
+const CLUSTER: &str = "https://kubernetes.default.svc";
+
+const BUILT_IN: &str = include_str!("config/built-in.yaml");
 
 const MAX_TEXT: usize = 1024 * 1024;
 

@@ -3,7 +3,8 @@
 use super::header::algorithm;
 use super::json::{Limits, Object, Value};
 use super::jwks::{KeySet, KeySetError};
-use super::outbound::{Outbound, ProviderError, Reach};
+use super::outbound::{Bearer, Outbound, ProviderError, Reach};
+use super::pod::Pod;
 use jsonwebtoken::Algorithm;
 use reqwest::Url;
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub(super) struct Source {
     pub(super) outbound: Outbound,
     /// The only host that may serve the keys; any host when there is none.
     pub(super) keys_host: Option<String>,
+    /// For issuers of the cluster that we run in, instead of `outbound`.
+    pub(super) pod: Option<Pod>,
 }
 
 /// A fresh key set, and how long its publisher says it may be kept.
@@ -37,12 +40,19 @@ impl Source {
         let base = issuer.strip_suffix('/').unwrap_or(issuer);
         let url = Url::parse(&format!("{base}/.well-known/openid-configuration"))
             .map_err(|_| ProviderError::Discovery("has no address"))?;
-        let answer = self.outbound.fetch(url).await?;
+        let (outbound, bearer) = match &self.pod {
+            Some(pod) => pod.ready().await?,
+            None => (self.outbound.clone(), None),
+        };
+        // The credential is for the issuer: host and port. The keys may be elsewhere.
+        let origin = url.origin();
+        let bearer_for = |url: &Url| bearer.as_ref().filter(|_: &&Bearer| url.origin() == origin);
+        let bearer_there = bearer_for(&url);
+        let answer = outbound.fetch(url, bearer_there).await?;
         let document = Document::read(&answer.body, issuer)?;
-        let answer = self
-            .outbound
-            .fetch(self.keys_url(&document, issuer)?)
-            .await?;
+        let keys_url = self.keys_url(&document, issuer)?;
+        let bearer_there = bearer_for(&keys_url);
+        let answer = outbound.fetch(keys_url, bearer_there).await?;
         let keys = KeySet::parse(&answer.body, document.algorithms)?;
         if keys.len() == 0 {
             return Err(KeySetError::NoneUsable.into());

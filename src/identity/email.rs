@@ -28,13 +28,9 @@ impl Email {
         issuer: &str,
         claims: &Claims,
     ) -> Result<Principal, PrincipalError> {
-        let address = match claims.claim("email") {
-            Some(Value::Text(address)) if !address.is_empty() => address,
-            Some(Value::Text(_)) | None => return Err(ClaimError::Missing("email".into()).into()),
-            Some(_) => return Err(ClaimError::Type("email".into()).into()),
-        };
+        let address = claims.text("email")?;
         // Read even when it is not needed: a token with nonsense here is not to be believed at all.
-        let verified = verified(claims.claim("email_verified"))?;
+        let verified = is_verified(claims)?;
         if !verified && !self.skip_verification {
             return Err(PrincipalError::Unverified);
         }
@@ -47,7 +43,7 @@ impl Email {
             Extensions::new(vouching, claims.subject()).map_err(PrincipalError::Origin)?;
         Ok(Principal {
             name: SubjectAlternativeName::Email(name),
-            challenge: address.clone(),
+            challenge: address.to_owned(),
             extensions,
             issuer: issuer.to_owned(),
             subject: claims.subject().to_owned(),
@@ -56,9 +52,10 @@ impl Email {
     }
 }
 
-/// Some issuers write the truth value as text. Nothing else is taken for one.
-fn verified(claim: Option<&Value>) -> Result<bool, ClaimError> {
-    match claim {
+/// Whether the issuer says that the address is its holder's. Some issuers write the truth value as
+/// text; nothing else is taken for one.
+pub(super) fn is_verified(claims: &Claims) -> Result<bool, ClaimError> {
+    match claims.claim("email_verified") {
         None | Some(Value::Bool(false)) => Ok(false),
         Some(Value::Bool(true)) => Ok(true),
         Some(Value::Text(text)) if text == "true" || text == "True" => Ok(true),

@@ -1,17 +1,29 @@
 //! Trusted issuers: what the configuration says about each, checked and ready.
 
+use super::chainguard;
 use super::ci::CiProvider;
 use super::claims::Claims;
 use super::email::Email;
+use super::kubernetes::Kubernetes;
 use super::outbound::Reach;
 use super::pattern::Pattern;
 use super::principal::{Principal, PrincipalError};
+use super::spiffe::Spiffe;
+use super::uri::UriSubject;
+use super::username::UsernameSubject;
 
 /// How one kind of token becomes a principal. Another kind is another file and one arm below.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Email(Email),
     CiProvider(CiProvider),
+    /// The same by a name of its own, from the time when each provider had its own code.
+    BuiltIn(&'static str, CiProvider),
+    Kubernetes(Kubernetes),
+    Spiffe(Spiffe),
+    Uri(UriSubject),
+    Username(UsernameSubject),
+    Chainguard,
 }
 
 /// What the configuration says about an issuer, or about all that match a pattern.
@@ -25,6 +37,10 @@ pub(super) struct Terms {
     pub(super) keys_host: Option<String>,
     /// Roots to trust besides the system's, in DER.
     pub(super) roots: Vec<Vec<u8>>,
+    /// It is the cluster that we run in.
+    pub(super) in_cluster: bool,
+    /// What it is for, such as `staging`, or nothing.
+    pub(super) environment: String,
     /// What is told to clients and means nothing here.
     pub(super) told: Told,
 }
@@ -63,6 +79,8 @@ pub struct ConfiguredIssuer {
     pub subject_domain: String,
     /// Whether unverified e-mail addresses are believed.
     pub skip_email_verification: bool,
+    /// What it is for, such as `staging`, or nothing.
+    pub environment: String,
 }
 
 /// One URL, or a pattern of many.
@@ -80,6 +98,12 @@ impl Kind {
         match self {
             Self::Email(_) => "email",
             Self::CiProvider(_) => "ci-provider",
+            Self::BuiltIn(name, _) => name,
+            Self::Kubernetes(_) => "kubernetes",
+            Self::Spiffe(_) => "spiffe",
+            Self::Uri(_) => "uri",
+            Self::Username(_) => "username",
+            Self::Chainguard => "chainguard-identity",
         }
     }
 
@@ -91,7 +115,12 @@ impl Kind {
     ) -> Result<Principal, PrincipalError> {
         match self {
             Self::Email(kind) => kind.principal(issuer, claims),
-            Self::CiProvider(kind) => kind.principal(issuer, claims),
+            Self::CiProvider(kind) | Self::BuiltIn(_, kind) => kind.principal(issuer, claims),
+            Self::Kubernetes(kind) => kind.principal(issuer, claims),
+            Self::Spiffe(kind) => kind.principal(issuer, claims),
+            Self::Uri(kind) => kind.principal(issuer, claims),
+            Self::Username(kind) => kind.principal(issuer, claims),
+            Self::Chainguard => chainguard::principal(issuer, claims),
         }
     }
 
@@ -99,14 +128,26 @@ impl Kind {
     fn challenge_claim(&self) -> &'static str {
         match self {
             Self::Email(_) => "email",
-            Self::CiProvider(_) => "sub",
+            Self::CiProvider(_)
+            | Self::BuiltIn(..)
+            | Self::Kubernetes(_)
+            | Self::Spiffe(_)
+            | Self::Uri(_)
+            | Self::Username(_)
+            | Self::Chainguard => "sub",
         }
     }
 
-    fn skips_email_verification(&self) -> bool {
+    pub(super) fn skips_email_verification(&self) -> bool {
         match self {
             Self::Email(email) => email.skip_verification,
-            Self::CiProvider(_) => false,
+            Self::CiProvider(_)
+            | Self::BuiltIn(..)
+            | Self::Kubernetes(_)
+            | Self::Spiffe(_)
+            | Self::Uri(_)
+            | Self::Username(_)
+            | Self::Chainguard => false,
         }
     }
 }
@@ -134,6 +175,7 @@ impl Terms {
             issuer_type: self.kind.name(),
             subject_domain,
             skip_email_verification: self.kind.skips_email_verification(),
+            environment: self.environment.clone(),
         }
     }
 }

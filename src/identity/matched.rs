@@ -136,6 +136,7 @@ mod tests {
             let source = Arc::new(Source {
                 outbound,
                 keys_host: None,
+                pod: None,
             });
             Self {
                 matched: MatchedIssuers::default(),

@@ -7,26 +7,37 @@
 //! | `keys`, `jwks`, `matched` | their keys, kept while they are good |
 //! | `discovery`, `outbound` | asking them, without being sent astray |
 //! | `reloaded` | another configuration, with the keys of what it leaves as it is |
+//! | `pod` | asking the cluster that we run in |
 //! | `claims` | what a verified token says, strictly typed |
-//! | `email`, `ci`, `template`, `principal` | what kind of identity that is |
+//! | `email`, `kubernetes`, `spiffe`, `uri`, `username`, `chainguard` | one kind of identity each |
+//! | `ci`, `template` | the kinds that are described in the configuration |
+//! | `domain` | who owns a host |
+//! | `principal` | who was proved |
 
+mod chainguard;
 mod ci;
 mod claims;
 mod config;
 mod discovery;
+mod domain;
 mod email;
 mod header;
 mod issuer;
 mod json;
 mod jwks;
 mod keys;
+mod kubernetes;
 mod matched;
 mod outbound;
 mod pattern;
+mod pod;
 mod principal;
 mod reloaded;
+mod spiffe;
 mod template;
 mod unverified;
+mod uri;
+mod username;
 
 pub use claims::ClaimError;
 pub use config::{Config, ConfigError, Options};
@@ -35,6 +46,7 @@ pub use issuer::{ConfiguredIssuer, IssuerUrl};
 pub use json::JsonError;
 pub use jwks::{KeySetError, SignatureError};
 pub use outbound::{Patience, ProviderError};
+pub use pod::PodFiles;
 pub use principal::{Principal, PrincipalError};
 pub use template::RenderError;
 pub use unverified::MalformedToken;
@@ -46,6 +58,7 @@ use keys::{Keys, VerifyError};
 use matched::MatchedIssuers;
 use outbound::{Outbound, Reach};
 use pattern::Pattern;
+use pod::Pod;
 use std::collections::HashMap;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -70,6 +83,18 @@ struct Trusted {
     audience: String,
     kind: Kind,
     source: Arc<Source>,
+    /// It is for an environment that this server serves.
+    is_served: bool,
+}
+
+impl Trusted {
+    const fn check_served(&self) -> Result<(), IdentityError> {
+        if self.is_served {
+            Ok(())
+        } else {
+            Err(IdentityError::Environment)
+        }
+    }
 }
 
 /// Why a token proved nobody. Only [`IdentityError::Provider`] is not the caller's fault.
@@ -81,6 +106,9 @@ pub enum IdentityError {
     /// By an issuer that is not configured. Nobody was asked.
     #[error("the token's issuer is not trusted here")]
     UnknownIssuer,
+    /// By an issuer that is configured for another environment than this server's. Nobody was asked.
+    #[error("the token's issuer is configured for another environment than this server's")]
+    Environment,
     /// Not by the issuer it names.
     #[error(transparent)]
     Signature(#[from] SignatureError),
@@ -115,6 +143,7 @@ impl Issuers {
         };
         // Clients of one kind are one client.
         let mut clients: HashMap<(Reach, Vec<Vec<u8>>), Outbound> = HashMap::new();
+        let environments = config.environments;
         for (which, terms) in config.issuers {
             issuers.configured.push(terms.describe(&which));
             let Terms {
@@ -123,8 +152,12 @@ impl Issuers {
                 reach,
                 keys_host,
                 roots,
+                in_cluster,
+                environment,
                 told: _,
             } = terms;
+            let pod = in_cluster
+                .then(|| Pod::new(config.pod.clone(), reach, roots.clone(), patience));
             let outbound = match clients.get(&(reach, roots.clone())) {
                 Some(client) => client.clone(),
                 None => {
@@ -136,11 +169,15 @@ impl Issuers {
             let source = Arc::new(Source {
                 outbound,
                 keys_host,
+                pod,
             });
+            let is_served = environment.is_empty()
+                || environments.as_ref().is_none_or(|served| served.contains(&environment));
             let trusted = Arc::new(Trusted {
                 audience,
                 kind,
                 source: Arc::clone(&source),
+                is_served,
             });
             match which {
                 Which::Fixed(url) => {
@@ -189,6 +226,7 @@ impl Issuers {
         now: OffsetDateTime,
     ) -> Result<(Arc<Trusted>, Arc<Keys>), IdentityError> {
         if let Some((trusted, keys)) = self.fixed.get(issuer) {
+            trusted.check_served()?;
             return Ok((Arc::clone(trusted), Arc::clone(keys)));
         }
         if let Some((pattern, keys)) = self.matched.known(issuer, now) {
@@ -199,6 +237,7 @@ impl Issuers {
         let mut patterns = self.patterns.iter().enumerate();
         let matching = patterns.find(|(_, (pattern, _))| pattern.matches(issuer));
         let (place, (_, trusted)) = matching.ok_or(IdentityError::UnknownIssuer)?;
+        trusted.check_served()?;
         let keys = Keys::new(issuer, Arc::clone(&trusted.source));
         match self.matched.enter(issuer, place, now, keys) {
             Ok(keys) => Ok((Arc::clone(trusted), keys)),

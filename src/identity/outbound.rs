@@ -67,6 +67,9 @@ pub enum ProviderError {
     /// It failed a moment ago and is not asked again so soon.
     #[error("the provider was asked a moment ago, without success")]
     AskedBefore,
+    /// Our own cluster's certificate authority.
+    #[error("the cluster's certificate authority {0}")]
+    Cluster(&'static str),
     /// Too many new issuers under one pattern at once.
     #[error("too many issuers of one pattern are new at the same time")]
     Crowded,
@@ -79,6 +82,10 @@ pub(super) struct Outbound {
     reach: Reach,
     patience: Patience,
 }
+
+/// A credential for one host. It cannot be printed.
+#[derive(Clone)]
+pub(super) struct Bearer(reqwest::header::HeaderValue);
 
 /// What was fetched.
 pub(super) struct Answer {
@@ -109,6 +116,20 @@ impl Reach {
             && url.username().is_empty()
             && url.password().is_none()
             && address.map_or(true, |address| self.admits(address))
+    }
+}
+
+impl Bearer {
+    /// Nothing, if the text cannot be a token (RFC 6750 section 2.1).
+    pub(super) fn new(text: &[u8]) -> Option<Self> {
+        let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+        if text.is_empty() || !text.iter().all(is_token) {
+            return None;
+        }
+        let header = [b"Bearer ", text].concat();
+        let mut header = reqwest::header::HeaderValue::from_bytes(&header).ok()?;
+        header.set_sensitive(true);
+        Some(Self(header))
     }
 }
 
@@ -164,12 +185,19 @@ impl Outbound {
     }
 
     /// Fetches one document, never reading more of it than is allowed.
-    pub(super) async fn fetch(&self, url: Url) -> Result<Answer, ProviderError> {
+    pub(super) async fn fetch(
+        &self,
+        url: Url,
+        bearer: Option<&Bearer>,
+    ) -> Result<Answer, ProviderError> {
         if !self.reach.admits_url(&url) {
             return Err(ProviderError::Address);
         }
         let accept = (reqwest::header::ACCEPT, "application/json");
-        let request = self.client.get(url).header(accept.0, accept.1);
+        let mut request = self.client.get(url).header(accept.0, accept.1);
+        if let Some(Bearer(header)) = bearer {
+            request = request.header(reqwest::header::AUTHORIZATION, header);
+        }
         let mut response = request.send().await.map_err(|error| sort(&error))?;
         let peer = response.remote_addr();
         if peer.is_some_and(|peer| !self.reach.admits(peer.ip())) {
@@ -289,6 +317,13 @@ fn embedded(high: u16, low: u16) -> Ipv4Addr {
     let [a, b] = high.to_be_bytes();
     let [c, d] = low.to_be_bytes();
     Ipv4Addr::new(a, b, c, d)
+}
+
+/// The certificates of a PEM text, in DER, and nothing if there is none or one of them is none.
+pub(super) fn certificates(pem: &str) -> Option<Vec<Vec<u8>>> {
+    let chain = x509_cert::Certificate::load_pem_chain(pem.as_bytes()).ok()?;
+    let certificates: Result<Vec<Vec<u8>>, _> = chain.iter().map(der::Encode::to_der).collect();
+    certificates.ok().filter(|found| !found.is_empty())
 }
 
 /// Whether a host of a URL is this host, by its spelling alone.
@@ -425,7 +460,7 @@ mod tests {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let outbound = Outbound::new(Reach::Public, &[], Patience::default()).unwrap();
         let url = "https://localhost:9/".parse().unwrap();
-        let error = outbound.fetch(url).await.err().unwrap();
+        let error = outbound.fetch(url, None).await.err().unwrap();
         assert_eq!(error, ProviderError::Address);
     }
 

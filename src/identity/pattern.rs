@@ -1,6 +1,8 @@
 //! Patterns of issuer URLs. A `*` stands for one or more of `-`, `_`, letters and digits; it never
 //! reaches across a dot, a slash or anything else that has a meaning in a URL.
 
+use super::domain;
+
 /// A pattern, compiled once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
@@ -27,17 +29,18 @@ impl Pattern {
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let authority = rest.split('/').next().unwrap_or_default();
         let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
-        let labels: Vec<&str> = host.rsplit('.').collect();
-        let registrable = labels.iter().take(FIXED_LABELS);
         if scheme.contains('*') || port.contains('*') {
             return Err("a `*` cannot stand in the scheme or the port".to_owned());
         }
-        if registrable.clone().any(|label| label.contains('*'))
-            || (host.contains('*') && labels.len() <= FIXED_LABELS)
-        {
-            return Err(format!(
-                "a `*` cannot stand in the last {FIXED_LABELS} labels of the host: whoever registers a domain would be an issuer"
-            ));
+        // A letter in the place of each `*` makes the host one of those that match.
+        let example = host.replace('*', "x").to_ascii_lowercase();
+        let labels = domain::registrable(&example).map(|owner| owner.split('.').count());
+        let mut owner = host.rsplit('.').take(labels.unwrap_or(usize::MAX));
+        if owner.any(|label| label.contains('*')) {
+            return Err(
+                "a `*` cannot stand in the last labels of the host, those that are registered: whoever registers a domain would be an issuer"
+                    .to_owned(),
+            );
         }
         let tokens = text
             .bytes()
@@ -143,10 +146,6 @@ fn is_wild(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
-/// The labels at the end of a host that stand for whoever registered it. Some registries sell third
-/// labels; a pattern there is for its author to think about.
-const FIXED_LABELS: usize = 2;
-
 /// An issuer enters certificates, so it cannot be longer than a value there.
 const MAX_ISSUER: usize = 2048;
 
@@ -225,13 +224,27 @@ mod tests {
             "https://a.example*.com/x",
             "https://*.example/x",
             "https://a.b.*:443/x",
+            "https://*.co.uk/x",
+            "https://a*.co.uk/x",
+            "https://*.github.io/x",
+            "https://*.CO.UK/x",
             "https://a.example:*/x",
             "*://a.example/x",
             "https://a.example/**",
         ] {
             assert!(Pattern::compile(text).is_err(), "{text}");
         }
-        assert!(Pattern::compile("https://*.a.example/*").is_ok());
+        for text in [
+            "https://*.a.example/*",
+            "https://*.example.co.uk/x",
+            "https://*.me.github.io/x",
+            "https://*.oic.prod-aks.azure.com/*/*/",
+            "https://oidc.eks.*.amazonaws.com/id/*",
+            "http://127.0.0.1:80/*",
+            "https://localhost/*",
+        ] {
+            assert!(Pattern::compile(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who was proved.
 
-use super::claims::ClaimError;
+use super::claims::{ClaimError, Claims};
 use super::template::RenderError;
 use crate::certificate::extensions::{Extension, Extensions, ValueError};
 use crate::certificate::name::{NameError, SubjectAlternativeName};
@@ -23,6 +23,26 @@ pub struct Principal {
     pub expires: OffsetDateTime,
 }
 
+impl Principal {
+    /// One whose extensions say who vouched and for whom, and nothing else, and who signs the subject
+    /// to prove possession.
+    pub(super) fn of_subject(
+        name: SubjectAlternativeName,
+        issuer: &str,
+        claims: &Claims,
+    ) -> Result<Self, PrincipalError> {
+        let subject = claims.subject();
+        Ok(Self {
+            name,
+            challenge: subject.to_owned(),
+            extensions: Extensions::new(issuer, subject).map_err(PrincipalError::Origin)?,
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+            expires: claims.expires(),
+        })
+    }
+}
+
 /// Why a good token gives no identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrincipalError {
@@ -32,6 +52,9 @@ pub enum PrincipalError {
     /// The issuer does not say that the address is its holder's.
     #[error("the issuer has not verified the token's e-mail address")]
     Unverified,
+    /// The subject is not of the form that its issuer's tokens have here.
+    #[error("the token's subject {0}")]
+    Subject(&'static str),
     /// What was made of the claims cannot be a name.
     #[error(transparent)]
     Name(#[from] NameError),

@@ -1,6 +1,8 @@
 //! The whole room against real providers on ports of this host. Time is what the tests say it is.
 
+mod cluster;
 mod forgery;
+mod kinds;
 mod provider;
 mod rotation;
 mod samples;
@@ -54,6 +56,34 @@ fn impatient(text: &str, patience: Patience) -> Issuers {
         allow_http_loopback: true,
     };
     Issuers::new(Config::from_text(text, options).unwrap(), patience).unwrap()
+}
+
+/// The checked claims of a good token, with these added.
+pub(super) fn checked(mut more: Json) -> Claims {
+    let issuer = "https://i.example";
+    let claims = more.as_object_mut().unwrap();
+    for (name, value) in [
+        ("iss", json!(issuer)),
+        ("aud", json!("sigstore")),
+        ("exp", json!(NOW + 300)),
+        ("sub", json!("the subject")),
+    ] {
+        claims.entry(name).or_insert(value);
+    }
+    let payload = unverified::SignedPayload::pretend(more);
+    Claims::check(payload, issuer, "sigstore", at(0)).unwrap()
+}
+
+pub(super) fn of_subject(subject: &str) -> Claims {
+    checked(json!({"sub": subject}))
+}
+
+/// What a refusal says.
+pub(super) fn reason(result: Result<Principal, PrincipalError>) -> String {
+    match result {
+        Err(error) => error.to_string(),
+        Ok(principal) => panic!("{principal:?} was certified"),
+    }
 }
 
 /// The provider's fault, or a panic that says whose it was.
@@ -138,7 +168,7 @@ async fn one_issuer_vouches_with_the_keys_or_audience_of_another() {
 
 #[tokio::test]
 async fn what_clients_are_told_is_not_what_is_configured() {
-    let text = "oidc-issuers:\n  http://127.0.0.1:1:\n    issuer-url: http://127.0.0.1:1\n    client-id: a\n    type: email\n    skip-email-verification: true\n    subject-domain: d\n    spiffe-trust-domain: t\nmeta-issuers:\n  https://*.a.example/x:\n    client-id: b\n    type: email\n    challenge-claim: c\n";
+    let text = "oidc-issuers:\n  http://127.0.0.1:1:\n    issuer-url: http://127.0.0.1:1\n    client-id: a\n    type: email\n    skip-email-verification: true\n    subject-domain: d\n    environment: staging\n    spiffe-trust-domain: t\nmeta-issuers:\n  https://*.a.example/x:\n    client-id: b\n    type: email\n    challenge-claim: c\n";
     let issuers = configured(text);
     let told: Vec<_> = issuers.configured().cloned().collect();
     let fixed = ConfiguredIssuer {
@@ -149,6 +179,7 @@ async fn what_clients_are_told_is_not_what_is_configured() {
         issuer_type: "email",
         subject_domain: "d".into(),
         skip_email_verification: true,
+        environment: "staging".into(),
     };
     let wildcard = ConfiguredIssuer {
         url: IssuerUrl::Wildcard("https://*.a.example/x".into()),
@@ -158,6 +189,7 @@ async fn what_clients_are_told_is_not_what_is_configured() {
         issuer_type: "email",
         subject_domain: String::new(),
         skip_email_verification: false,
+        environment: String::new(),
     };
     assert_eq!(told, [fixed, wildcard]);
 }

@@ -287,16 +287,17 @@ pub(super) async fn deadline(
 const fn identity_reason(error: &IdentityError) -> &'static str {
     match error {
         IdentityError::Malformed(_) => "TOKEN_MALFORMED",
-        IdentityError::UnknownIssuer => "ISSUER_UNKNOWN",
+        IdentityError::UnknownIssuer | IdentityError::Environment => "ISSUER_UNKNOWN",
         IdentityError::Signature(_) => "TOKEN_SIGNATURE_INVALID",
         IdentityError::Claim(error) => claim_reason(error),
         IdentityError::Principal(error) => match error {
             PrincipalError::Claim(error) => claim_reason(error),
             PrincipalError::Unverified => "EMAIL_UNVERIFIED",
             PrincipalError::NameTemplate(_) | PrincipalError::Template { .. } => "CLAIM_MISSING",
-            PrincipalError::Name(_) | PrincipalError::Value { .. } | PrincipalError::Origin(_) => {
-                "IDENTITY_INVALID"
-            }
+            PrincipalError::Name(_)
+            | PrincipalError::Subject(_)
+            | PrincipalError::Value { .. }
+            | PrincipalError::Origin(_) => "IDENTITY_INVALID",
         },
         IdentityError::Provider { .. } => "ISSUER_UNAVAILABLE",
     }
@@ -305,7 +306,7 @@ const fn identity_reason(error: &IdentityError) -> &'static str {
 const fn claim_reason(error: &ClaimError) -> &'static str {
     match error {
         ClaimError::Missing(_) => "CLAIM_MISSING",
-        ClaimError::Type(_) | ClaimError::Issuer => "CLAIM_INVALID",
+        ClaimError::Type(_) | ClaimError::Value(_) | ClaimError::Issuer => "CLAIM_INVALID",
         ClaimError::Audience { .. } => "AUDIENCE_MISMATCH",
         ClaimError::Expired => "TOKEN_EXPIRED",
         ClaimError::NotYetValid | ClaimError::IssuedInFuture => "TOKEN_NOT_YET_VALID",

@@ -69,6 +69,7 @@ impl From<&ConfiguredIssuer> for OidcIssuer {
             issuer_type,
             subject_domain,
             skip_email_verification,
+            environment: _,
         } = issuer.clone();
         let (issuer_url, wildcard_issuer_url) = match url {
             IssuerUrl::Fixed(url) => (Some(url), None),

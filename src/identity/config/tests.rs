@@ -51,7 +51,8 @@ const FULCIO_JSON: &str = r#"{
     },
     "https://oauth2.example/auth": {
       "IssuerURL": "https://oauth2.example/auth", "ClientID": "sigstore", "Type": "email",
-      "IssuerClaim": "$.federated_claims.connector_id", "SkipEmailVerification": true
+      "IssuerClaim": "$.federated_claims.connector_id", "SkipEmailVerification": true,
+      "Environment": "production"
     },
     "https://token.forge.example": {
       "IssuerURL": "https://token.forge.example", "ClientID": "sigstore",
@@ -139,8 +140,9 @@ fn a_file_written_for_fulcio_is_refused_or_misread() {
         .collect();
     assert_eq!(skips, [false, true, false, false]);
     assert!(issuers.iter().all(|issuer| issuer.audience == "sigstore"));
-    assert_eq!(config.warnings().len(), 1, "{:?}", config.warnings());
+    assert_eq!(config.warnings().len(), 2, "{:?}", config.warnings());
     assert!(config.warnings()[0].contains("\"subject\""));
+    assert!(config.warnings()[1].contains("skip-email-verification"));
 }
 
 #[test]
@@ -217,9 +219,9 @@ fn a_mistake_in_an_issuer_starts_the_server() {
     );
     refuse(&email(url, &["client-id: ~"]), 3, &["client-id"]);
     refuse(
-        &email(url, &["type: kubernetes"]),
+        &email(url, &["type: custom"]),
         3,
-        &["kubernetes", "email and ci-provider"],
+        &["\"custom\"", "email, kubernetes, spiffe"],
     );
     refuse(&email(url, &["type:"]), 3, &["type is missing"]);
     refuse(
@@ -396,4 +398,179 @@ fn the_shipped_configuration_is_broken() {
         .filter(|(which, _)| matches!(which, Which::Fixed(_)));
     assert_eq!(fixed.count(), 9);
     assert_eq!(config.issuers.len(), 11);
+}
+
+#[test]
+fn a_file_with_every_type_and_trick_is_refused_or_misread() {
+    let config = read(include_str!("../../../testdata/issuers/every-type.yaml")).unwrap();
+    let told: Vec<(String, &str, &str)> = config
+        .issuers
+        .iter()
+        .map(|(which, terms)| {
+            let url = match which {
+                Which::Fixed(url) => url.clone(),
+                Which::Matching(pattern) => pattern.as_str().to_owned(),
+            };
+            (url, terms.kind.name(), terms.environment.as_str())
+        })
+        .collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(url, kind, environment)| (url.as_str(), *kind, *environment))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("https://accounts.example.com", "email", ""),
+            ("https://login.example.com/auth", "email", "production"),
+            ("https://login.example.net/auth", "email", "staging"),
+            ("https://workflows.example.com", "github-workflow", ""),
+            ("https://pipelines.example.com", "gitlab-pipeline", ""),
+            ("https://jobs.example.com", "buildkite-job", ""),
+            ("https://builds.example.com", "codefresh-workflow", ""),
+            ("https://identities.example.com", "chainguard-identity", ""),
+            ("https://workloads.example.com", "spiffe", ""),
+            ("https://users.example.com", "uri", ""),
+            ("https://names.example.com", "username", ""),
+            ("https://kubernetes.default.svc", "kubernetes", ""),
+            ("https://forge.example.com", "ci-provider", ""),
+            ("https://*.clusters.example.com/id/*", "kubernetes", ""),
+            ("https://clusters.example.net/*", "kubernetes", ""),
+            ("https://clusters.example.net/*/", "kubernetes", ""),
+            ("https://clusters.example.net/*/*", "kubernetes", ""),
+            ("https://forge.example.com/*", "ci-provider", ""),
+        ]
+    );
+    let in_cluster: Vec<bool> = config
+        .issuers
+        .iter()
+        .map(|(_, terms)| terms.in_cluster)
+        .collect();
+    assert_eq!(in_cluster.iter().filter(|is| **is).count(), 1);
+    assert!(in_cluster[11]);
+    assert_eq!(config.warnings().len(), 1, "{:?}", config.warnings());
+    assert!(config.warnings()[0].contains("\"owner\""));
+}
+
+#[test]
+fn the_types_that_are_older_than_templates_have_lost_theirs() {
+    for name in kinds::BUILT_IN {
+        assert!(!built_in(name).unwrap().rules.is_empty(), "{name}");
+    }
+    assert!(built_in("ci-provider").is_err());
+    let document = super::read(BUILT_IN, Options::default()).unwrap();
+    assert_eq!(document.warnings, [""; 0]);
+    assert_eq!(document.providers.len(), kinds::BUILT_IN.len());
+}
+
+#[test]
+fn a_type_lacks_what_it_needs_or_has_what_it_cannot_use() {
+    let url = "https://a.example.com";
+    for (lines, says) in [
+        (&["type: spiffe"][..], "needs a spiffe-trust-domain"),
+        (&["type: spiffe", "spiffe-trust-domain: 'Not valid'"], "not a name"),
+        (&["type: spiffe", "spiffe-trust-domain: https://a.example"], "not a name"),
+        (&["type: uri"], "needs a subject-domain"),
+        (&["type: uri", "subject-domain: example.com"], "has a scheme"),
+        (&["type: uri", "subject-domain: http://example.com"], "same scheme"),
+        (&["type: uri", "subject-domain: https://example.org"], "registered domain"),
+        (&["type: username"], "needs a subject-domain"),
+        (&["type: username", "subject-domain: https://example.com"], "bare host"),
+        (&["type: username", "subject-domain: example.org"], "registered domain"),
+        (&["type: kubernetes", "issuer-claim: $.a"], "only the type email"),
+        (&["type: github-workflow", "issuer-claim: $.a"], "only the type email"),
+        (&["type: email", "name-prefix: https://b.example"], "only the type kubernetes"),
+        (&["type: kubernetes", "name-prefix: https://b.example/"], "name-prefix"),
+        (&["type: email", "in-cluster: true"], "in-cluster"),
+        (&["type: kubernetes", "in-cluster: perhaps"], "in-cluster"),
+        (&["type: custom"], "not supported"),
+    ] {
+        let error = read(&email(url, lines)).unwrap_err();
+        assert!(error.to_string().contains(says), "{lines:?}: {error}");
+        assert!(error.line.is_some_and(|line| line >= 3), "{lines:?}: {error}");
+    }
+    for lines in [
+        &["type: spiffe", "spiffe-trust-domain: example.com"][..],
+        &["type: spiffe", "spiffe-trust-domain: spiffe://other.example"],
+        &["type: uri", "subject-domain: https://example.com"],
+        &["type: uri", "subject-domain: https://b.example.com"],
+        &["type: username", "subject-domain: a.example.com"],
+        &["type: kubernetes", "name-prefix: https://b.example/x"],
+        &["type: chainguard-identity"],
+        &["type: github-workflow", "ci-provider: unused"],
+    ] {
+        let config = read(&email(url, lines)).unwrap();
+        assert_eq!(config.warnings(), [""; 0], "{lines:?}");
+    }
+    // Two owners below one public suffix.
+    for (issuer, domain) in [("https://a.co.uk", "https://b.co.uk"), ("https://a.github.io", "https://b.github.io")] {
+        let text = email(issuer, &["type: uri", &format!("subject-domain: {domain}")]);
+        assert!(read(&text).is_err(), "{issuer} {domain}");
+    }
+    refuse(
+        "meta-issuers:\n  https://*.a.example/x:\n    client-id: s\n    type: spiffe\n    spiffe-trust-domain: a.example\n",
+        3,
+        &["oidc-issuers only"],
+    );
+    refuse(
+        "meta-issuers:\n  https://*.co.uk/x:\n    client-id: s\n    type: email\n",
+        3,
+        &["registered"],
+    );
+    refuse(
+        "meta-issuers:\n  https://*.a.example/x:\n    client-id: s\n    type: username\n",
+        3,
+        &["needs a subject-domain"],
+    );
+}
+
+#[test]
+fn a_type_that_nobody_knows_issues_or_keeps_the_others_from_it() {
+    let url = "https://b.example";
+    let text = email("https://a.example", &[])
+        + &email(url, &["type: custom", "challenge-claim: sub"])
+            .replace("oidc-issuers:\n", "");
+    let config = read(&text).unwrap();
+    assert_eq!(config.issuers.len(), 1);
+    assert_eq!(config.warnings().len(), 1);
+    assert!(config.warnings()[0].contains("custom") && config.warnings()[0].contains(url));
+}
+
+#[test]
+fn the_pods_token_goes_to_a_stranger_unsaid() {
+    let kubernetes = |url: &str, more: &str| {
+        email(url, &["type: kubernetes", more]).replace("oidc-issuers:\n", "")
+    };
+    let cluster = |text: &str| {
+        let config = read(&format!("oidc-issuers:\n{text}")).unwrap();
+        let all = config.issuers.iter();
+        let in_cluster: Vec<_> = all.map(|(_, terms)| (terms.in_cluster, terms.reach)).collect();
+        (in_cluster, config.warnings().len())
+    };
+    let (inside, outside) = ((true, Reach::Internal), (false, Reach::Public));
+    let far = kubernetes("https://far.example/x", "description: x");
+    assert_eq!(cluster(&far), (vec![outside], 0));
+    let own = kubernetes("https://kubernetes.default.svc", "description: x");
+    let long = kubernetes("https://kubernetes.default.svc.cluster.local", "description: x");
+    assert_eq!(cluster(&long), (vec![inside], 0));
+    // As with Fulcio, one that is listed beside our own is asked in the same way, but not silently.
+    assert_eq!(cluster(&format!("{own}{far}")), (vec![inside, inside], 1));
+    let not = kubernetes("https://far.example/x", "in-cluster: false");
+    assert_eq!(cluster(&format!("{own}{not}")), (vec![inside, outside], 0));
+    let named = kubernetes("https://kubernetes.default.svc.evil.example", "in-cluster: false");
+    assert_eq!(cluster(&named), (vec![outside], 0));
+}
+
+#[test]
+fn rules_for_claims_are_ignored_or_misread() {
+    let provider = |lines: &str| {
+        format!(
+            "oidc-issuers:\n  https://a.example:\n    issuer-url: https://a.example\n    client-id: s\n    type: ci-provider\n    ci-provider: x\nci-issuer-metadata:\n  x:\n    subject-alternative-name-template: 'https://h.example/{{{{ .p }}}}'\n{lines}"
+        )
+    };
+    let good = "    claims: {p: text, q: optional, r: number, s: a | b}\n    joined: [subject-alternative-name]\n";
+    assert!(read(&provider(good)).unwrap().warnings().is_empty());
+    refuse(&provider("    claims:\n      p: string\n"), 11, &["`text`", "\"string\""]);
+    refuse(&provider("    joined: [build-signer-uri]\n"), 9, &["no template for \"build-signer-uri\""]);
+    refuse(&provider("    joined: x\n"), 10, &["joined"]);
 }
