@@ -9,6 +9,9 @@
     reason = "this is how a test fails, in its helpers too"
 )]
 
+#[path = "golden/kinds.rs"]
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -29,7 +32,7 @@ use vouchsafe::certificate::precertificate::{POISON_OID, tbs_without};
 use vouchsafe::certificate::profile::{Issuer, Profile, SerialNumber, SignatureAlgorithm};
 use vouchsafe::certificate::sct::{SCT_LIST_OID, Sct, read_list};
 use vouchsafe::dev::provider::{Provider, Shape};
-use vouchsafe::identity::{Config, Issuers, Options, Patience};
+use vouchsafe::identity::{Config, Issuers, Options, Patience, Principal};
 use vouchsafe::possession::{KeyRequest, SubjectKey, prove};
 use vouchsafe::server::serve_router;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -37,11 +40,61 @@ use x509_parser::prelude::X509Certificate;
 
 #[tokio::test]
 async fn a_change_of_one_byte_in_any_certificate_is_seen() {
-    for (shape, principal) in principals().await {
+    for (name, principal) in principals().await {
         let made = Made::of(&principal);
-        compare(shape.path(), &made.certificate);
-        compare(&format!("{}-pre", shape.path()), &made.precertificate);
+        compare(&name, &made.certificate);
+        compare(&format!("{name}-pre"), &made.precertificate);
     }
+    if env::var_os("VOUCHSAFE_WRITE_GOLDEN").is_some() {
+        panic!("the golden certificates were written anew: look at what changed");
+    }
+}
+
+#[tokio::test]
+async fn a_type_of_issuer_has_other_extensions_than_its_table_says() {
+    let kinds = kinds::principals().await;
+    for (kind, principal) in kinds {
+        assert_eq!(
+            (principal.name.kind(), principal.name.as_str()),
+            kind.subject
+        );
+        assert_eq!(principal.challenge, kind.challenge);
+        let subject = principal.subject.clone();
+        let made = Made::of(&Fixed::of(kind.name, &principal));
+        let (_, certificate) = x509_parser::parse_x509_certificate(&made.certificate).unwrap();
+        let found: Vec<(u8, Vec<u8>)> = certificate
+            .extensions()
+            .iter()
+            .filter_map(|one| {
+                let oid = one.oid.to_id_string();
+                let arc = oid.strip_prefix("1.3.6.1.4.1.57264.1.")?;
+                Some((arc.parse().unwrap(), one.value.to_vec()))
+            })
+            .collect();
+        let issuer = format!("https://issuer.example.com/{}", kind.name);
+        let mut expected = kind.values;
+        expected.push((1, issuer.as_bytes().to_vec()));
+        expected.push(kinds::utf8(8, &issuer));
+        expected.push(kinds::utf8(24, &subject));
+        expected.sort();
+        assert_eq!(found, expected, "{}", kind.name);
+    }
+}
+
+#[tokio::test]
+async fn a_username_has_other_bytes_than_verifiers_read() {
+    let kinds = kinds::principals().await;
+    let (_, principal) = kinds
+        .iter()
+        .find(|(kind, _)| kind.name == "username")
+        .unwrap();
+    let made = Made::of(&Fixed::of("username", principal));
+    let (_, certificate) = x509_parser::parse_x509_certificate(&made.certificate).unwrap();
+    let name = &certificate.extensions()[4];
+    assert!(name.critical);
+    // SEQUENCE { [0] { OID 1.3.6.1.4.1.57264.1.7, [0] { UTF8String "alice!localhost" } } }
+    let expected = "3021a01f060a2b0601040183bf300107a0110c0f616c696365216c6f63616c686f7374";
+    assert_eq!(name.value, unhex(expected));
 }
 
 #[tokio::test]
@@ -202,8 +255,15 @@ fn check_extensions(certificate: &X509Certificate<'_>, principal: &Fixed, is_fin
                 ("uri", principal.name.as_str())
             );
         }
-        GeneralName::OtherName(..)
-        | GeneralName::DNSName(_)
+        GeneralName::OtherName(oid, value) => {
+            let text = principal.name.as_str();
+            assert_eq!(principal.name.kind(), "username");
+            assert_eq!(oid.to_id_string(), "1.3.6.1.4.1.57264.1.7");
+            let length = u8::try_from(text.len()).unwrap();
+            let head = [0xa0, length + 2, 0x0c, length];
+            assert_eq!(*value, [&head[..], text.as_bytes()].concat());
+        }
+        GeneralName::DNSName(_)
         | GeneralName::X400Address(_)
         | GeneralName::DirectoryName(_)
         | GeneralName::EDIPartyName(_)
@@ -291,9 +351,34 @@ struct Fixed {
     extensions: Extensions,
 }
 
-/// The demo provider's three identities, through its real tokens and the shipped templates. Only its
-/// port is another one each time, which the issuer's extensions would tell.
-async fn principals() -> Vec<(Shape, Fixed)> {
+impl Fixed {
+    /// Only the port of its issuer is another one each time, which the issuer's extensions would tell.
+    fn of(name: &str, principal: &Principal) -> Self {
+        let issuer = format!("https://issuer.example.com/{name}");
+        let mut extensions = Extensions::new(&issuer, &principal.subject).unwrap();
+        let authority = principal.issuer.split('/').nth(2).unwrap();
+        for (extension, value) in principal.extensions.iter() {
+            if value == principal.issuer {
+                assert!([1, 8].contains(&extension.arc()), "{extension:?}");
+            } else {
+                assert!(
+                    !value.contains(authority),
+                    "{extension:?} has the port: {value}"
+                );
+                extensions.insert(extension, value).unwrap();
+            }
+        }
+        Self {
+            name: principal.name.clone(),
+            challenge: principal.challenge.clone(),
+            extensions,
+        }
+    }
+}
+
+/// The demo provider's three identities, through its real tokens and the shipped templates, and one of
+/// every other type of issuer.
+async fn principals() -> Vec<(String, Fixed)> {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -314,22 +399,11 @@ async fn principals() -> Vec<(Shape, Fixed)> {
             .mint(shape, "sigstore", &BTreeMap::new(), "1", NOW)
             .unwrap();
         let principal = issuers.authenticate(&token, NOW).await.unwrap();
-        let issuer = format!("https://issuer.example.com/{}", shape.path());
-        let mut extensions = Extensions::new(&issuer, &principal.subject).unwrap();
-        for (extension, value) in principal.extensions.iter() {
-            if value == principal.issuer {
-                assert!([1, 8].contains(&extension.arc()), "{extension:?}");
-            } else {
-                assert!(!value.contains(&url), "{extension:?} has the port: {value}");
-                extensions.insert(extension, value).unwrap();
-            }
-        }
-        let fixed = Fixed {
-            name: principal.name,
-            challenge: principal.challenge,
-            extensions,
-        };
-        all.push((shape, fixed));
+        all.push((shape.path().to_owned(), Fixed::of(shape.path(), &principal)));
+    }
+    let kinds = kinds::principals().await;
+    for (kind, principal) in kinds {
+        all.push((kind.name.to_owned(), Fixed::of(kind.name, &principal)));
     }
     serving.abort();
     all
@@ -380,10 +454,6 @@ fn compare(name: &str, der: &[u8]) {
     let text = pem(der);
     if env::var_os("VOUCHSAFE_WRITE_GOLDEN").is_some() {
         fs::write(&file, text).unwrap();
-        // Both files of all three are written before the test fails.
-        if name == "email-pre" {
-            panic!("the golden certificates were written anew: look at what changed");
-        }
         return;
     }
     let golden =

@@ -216,7 +216,9 @@ impl Uri {
     /// Whether its path has a segment that stands for another one, `.` or `..`, spelled out or encoded.
     pub fn has_dot_segments(&self) -> bool {
         let path = self.0.split(['?', '#']).next().unwrap_or_default();
-        path.split('/').skip(3).any(|segment| !segment.is_empty() && is_collapsible(segment))
+        path.split('/')
+            .skip(3)
+            .any(|segment| !segment.is_empty() && is_collapsible(segment))
     }
 
     /// The scheme, in lower case.
@@ -540,13 +542,31 @@ mod tests {
             }
         }
         for path in [
-            "", "/", "o//r", "/o", "o/", "o/r/../../x", "./x", "o/.", "o/%2e%2E/x", "o/.%2e",
-            "x@refs/heads/100%", "%zz", "a\u{202e}b", "a b%2Fc",
+            "",
+            "/",
+            "o//r",
+            "/o",
+            "o/",
+            "o/r/../../x",
+            "./x",
+            "o/.",
+            "o/%2e%2E/x",
+            "o/.%2e",
+            "x@refs/heads/100%",
+            "%zz",
+            "a\u{202e}b",
+            "a b%2Fc",
         ] {
             let joined = Uri::join(base, path);
             assert!(joined.is_err(), "{path:?} became {joined:?}");
         }
-        for base in ["", "/x", "h.example", "https://h.example/?", "https://h.example#x"] {
+        for base in [
+            "",
+            "/x",
+            "h.example",
+            "https://h.example/?",
+            "https://h.example#x",
+        ] {
             assert!(Uri::join(base, "x").is_err(), "{base}");
         }
         let below = Uri::join("https://h.example:99/a/b", "c").unwrap();

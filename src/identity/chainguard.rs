@@ -13,7 +13,10 @@ pub(super) fn principal(issuer: &str, claims: &Claims) -> Result<Principal, Prin
         let Value::Object(actor) = actor else {
             return Err(ClaimError::Type("act".to_owned()).into());
         };
-        if !actor.members().all(|(_, value)| matches!(value, Value::Text(_))) {
+        if !actor
+            .members()
+            .all(|(_, value)| matches!(value, Value::Text(_)))
+        {
             return Err(ClaimError::Type("act".to_owned()).into());
         }
     }
@@ -76,7 +79,10 @@ mod tests {
 
     #[test]
     fn an_unverified_address_or_a_malformed_actor_is_believed() {
-        let said = reason(principal(ISSUER, &checked(json!({"sub": "a", "email": "a@b.example"}))));
+        let said = reason(principal(
+            ISSUER,
+            &checked(json!({"sub": "a", "email": "a@b.example"})),
+        ));
         assert!(said.contains("verified"), "{said}");
         for claims in [
             json!({"sub": "a", "act": "x"}),
@@ -94,7 +100,9 @@ mod tests {
 
     #[test]
     fn a_subject_that_cleans_to_another_is_certified() {
-        for subject in ["..", "../x", "a/../b", "a//b", "/", "a/", "100%", "%2e%2e/x"] {
+        for subject in [
+            "..", "../x", "a/../b", "a//b", "/", "a/", "100%", "%2e%2e/x",
+        ] {
             let said = reason(principal(ISSUER, &checked(json!({"sub": subject}))));
             assert!(said.contains("URI"), "{subject}: {said}");
         }

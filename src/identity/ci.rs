@@ -82,7 +82,9 @@ impl CiProvider {
                 .render(&values)
                 .map_err(|error| PrincipalError::Template { extension, error })?;
             let inserted = if value.is_joined {
-                principal.extensions.insert(extension, join(&text)?.as_str())
+                principal
+                    .extensions
+                    .insert(extension, join(&text)?.as_str())
             } else {
                 principal.extensions.insert(extension, &text)
             };

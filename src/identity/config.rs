@@ -67,10 +67,13 @@ impl Config {
             mut warnings,
         } = document;
         let providers: BTreeMap<String, CiProvider> = providers.into_iter().collect();
-        let knows_cluster = fixed.iter().chain(&patterns).any(|(_, draft)| match &draft.which {
-            Which::Fixed(url) => url == CLUSTER,
-            Which::Matching(pattern) => pattern.matches(CLUSTER),
-        });
+        let knows_cluster = fixed
+            .iter()
+            .chain(&patterns)
+            .any(|(_, draft)| match &draft.which {
+                Which::Fixed(url) => url == CLUSTER,
+                Which::Matching(pattern) => pattern.matches(CLUSTER),
+            });
         let mut issuers: Vec<(Which, Terms)> = Vec::new();
         for (key, draft) in fixed.into_iter().chain(patterns) {
             let located = |message: String| ConfigError {

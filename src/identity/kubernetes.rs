@@ -145,7 +145,11 @@ mod tests {
 
     #[test]
     fn a_subject_that_is_another_account_than_the_claims_say_is_believed() {
-        for subject in ["system:serviceaccount:foo:other", "system:serviceaccount:foobaz", "x"] {
+        for subject in [
+            "system:serviceaccount:foo:other",
+            "system:serviceaccount:foobaz",
+            "x",
+        ] {
             let mut claims = account("foo", "baz");
             claims["sub"] = json!(subject);
             let said = reason(principal("", claims));
@@ -164,8 +168,14 @@ mod tests {
                 json!({"namespace": "foo"}),
                 "no claim \"kubernetes.io/serviceaccount/name\"",
             ),
-            (json!({"namespace": "foo", "serviceaccount": "baz"}), "wrong type"),
-            (json!({"namespace": "foo", "serviceaccount": {"name": ["baz"]}}), "wrong type"),
+            (
+                json!({"namespace": "foo", "serviceaccount": "baz"}),
+                "wrong type",
+            ),
+            (
+                json!({"namespace": "foo", "serviceaccount": {"name": ["baz"]}}),
+                "wrong type",
+            ),
         ] {
             let mut claims = account("foo", "baz");
             claims["kubernetes.io"] = claim;
@@ -178,7 +188,13 @@ mod tests {
 
     #[test]
     fn a_prefix_that_ends_anywhere_is_configured() {
-        for prefix in ["kubernetes", "https://a.example/", "https://a.example?", "HTTPS://a.example", "https://a b"] {
+        for prefix in [
+            "kubernetes",
+            "https://a.example/",
+            "https://a.example?",
+            "HTTPS://a.example",
+            "https://a b",
+        ] {
             assert!(Kubernetes::new(prefix).is_err(), "{prefix}");
         }
     }

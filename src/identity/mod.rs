@@ -156,8 +156,8 @@ impl Issuers {
                 environment,
                 told: _,
             } = terms;
-            let pod = in_cluster
-                .then(|| Pod::new(config.pod.clone(), reach, roots.clone(), patience));
+            let pod =
+                in_cluster.then(|| Pod::new(config.pod.clone(), reach, roots.clone(), patience));
             let outbound = match clients.get(&(reach, roots.clone())) {
                 Some(client) => client.clone(),
                 None => {
@@ -172,7 +172,9 @@ impl Issuers {
                 pod,
             });
             let is_served = environment.is_empty()
-                || environments.as_ref().is_none_or(|served| served.contains(&environment));
+                || environments
+                    .as_ref()
+                    .is_none_or(|served| served.contains(&environment));
             let trusted = Arc::new(Trusted {
                 audience,
                 kind,

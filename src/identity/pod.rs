@@ -71,7 +71,9 @@ impl Pod {
             None => None,
         };
         if bearer.is_none() {
-            tracing::warn!("the pod's service-account token cannot be read: its cluster is asked without it");
+            tracing::warn!(
+                "the pod's service-account token cannot be read: its cluster is asked without it"
+            );
         }
         Ok((self.client(authority)?, bearer))
     }
@@ -99,7 +101,11 @@ impl Pod {
 async fn read(file: &Path) -> Option<Vec<u8>> {
     let file = tokio::fs::File::open(file).await.ok()?;
     let mut content = Vec::new();
-    let read = file.take(MAX_FILE + 1).read_to_end(&mut content).await.ok()?;
+    let read = file
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut content)
+        .await
+        .ok()?;
     (u64::try_from(read).ok()? <= MAX_FILE && read > 0).then_some(content)
 }
 

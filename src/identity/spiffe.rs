@@ -93,7 +93,9 @@ mod tests {
                 "spiffe://example.com",
             ] {
                 let claims = of_subject(id);
-                let principal = kind(domain).principal("https://i.example", &claims).unwrap();
+                let principal = kind(domain)
+                    .principal("https://i.example", &claims)
+                    .unwrap();
                 assert_eq!(principal.name.to_string(), id);
                 assert_eq!(principal.name.kind(), "uri");
                 assert_eq!(principal.challenge, id);
@@ -128,7 +130,10 @@ mod tests {
             "example.com/foo",
         ] {
             let refused = kind("example.com").principal("https://i.example", &of_subject(id));
-            assert!(reason(refused).starts_with("the token's subject is "), "{id}");
+            assert!(
+                reason(refused).starts_with("the token's subject is "),
+                "{id}"
+            );
         }
         let long = format!("spiffe://example.com/{}", "x".repeat(2028));
         let refused = kind("example.com").principal("https://i.example", &of_subject(&long));
@@ -138,8 +143,16 @@ mod tests {
     #[test]
     fn something_else_becomes_a_trust_domain() {
         for text in [
-            "", "spiffe://", "Example.com", "example.com/x", "https://example.com", "a b", "é",
-            "example.com:443", "a..b", "spiffe://spiffe://a",
+            "",
+            "spiffe://",
+            "Example.com",
+            "example.com/x",
+            "https://example.com",
+            "a b",
+            "é",
+            "example.com:443",
+            "a..b",
+            "spiffe://spiffe://a",
         ] {
             assert!(TrustDomain::parse(text).is_err(), "{text:?}");
         }

@@ -110,7 +110,10 @@ mod tests {
         for (issuer, domain) in [
             ("https://example.com", "https://example.com"),
             ("https://accounts.example.com", "https://example.com"),
-            ("https://accounts.example.com", "https://users.example.com/x"),
+            (
+                "https://accounts.example.com",
+                "https://users.example.com/x",
+            ),
             ("https://example.com", "https://users.example.com"),
             ("https://a.example.co.uk", "https://b.example.co.uk"),
             ("https://x.i.example.com:8443/y", "https://example.com"),
@@ -124,7 +127,11 @@ mod tests {
             ("https://example.com", "/x", "has a scheme"),
             ("https://example.com", "http://example.com", "same scheme"),
             ("https://example.com", "https://example.org", "registered"),
-            ("https://example.com", "https://notexample.com", "registered"),
+            (
+                "https://example.com",
+                "https://notexample.com",
+                "registered",
+            ),
             ("https://a.co.uk", "https://b.co.uk", "registered"),
             ("https://a.github.io", "https://b.github.io", "registered"),
             ("https://com", "https://example.com", "registered"),

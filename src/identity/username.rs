@@ -46,12 +46,20 @@ mod tests {
     #[test]
     fn a_user_is_somebody_else() {
         let kind = UsernameSubject::new("https://accounts.example.com", "example.com").unwrap();
-        let principal = |subject| kind.principal("https://accounts.example.com", &of_subject(subject));
+        let principal =
+            |subject| kind.principal("https://accounts.example.com", &of_subject(subject));
         let alice = principal("alice").unwrap();
         assert_eq!(alice.name.to_string(), "alice!example.com");
         assert_eq!(alice.name.kind(), "username");
         assert_eq!(alice.challenge, "alice");
-        for subject in ["alice!", "!", "al!ice", "alice@example.com", "a\u{0}b", "a\u{202e}b"] {
+        for subject in [
+            "alice!",
+            "!",
+            "al!ice",
+            "alice@example.com",
+            "a\u{0}b",
+            "a\u{202e}b",
+        ] {
             assert!(!reason(principal(subject)).is_empty(), "{subject}");
         }
     }
@@ -64,7 +72,10 @@ mod tests {
             ("https://accounts.example.com", "example.com"),
             ("https://example.com", "users.example.com"),
         ] {
-            assert!(UsernameSubject::new(issuer, domain).is_ok(), "{issuer} {domain}");
+            assert!(
+                UsernameSubject::new(issuer, domain).is_ok(),
+                "{issuer} {domain}"
+            );
         }
         for (issuer, domain) in [
             ("https://example.com", ""),
@@ -75,7 +86,10 @@ mod tests {
             ("https://a.co.uk", "b.co.uk"),
             ("https://example.com", "com"),
         ] {
-            assert!(UsernameSubject::new(issuer, domain).is_err(), "{issuer} {domain}");
+            assert!(
+                UsernameSubject::new(issuer, domain).is_err(),
+                "{issuer} {domain}"
+            );
         }
     }
 }

@@ -64,7 +64,8 @@ pub(super) fn read(settings: &KindSettings<'_>) -> Result<DraftKind, String> {
         "kubernetes" => DraftKind::Kubernetes(Kubernetes::new(name_prefix)?),
         "spiffe" if !is_fixed => {
             return Err(
-                "the type spiffe is for oidc-issuers only: a trust domain has one issuer".to_owned(),
+                "the type spiffe is for oidc-issuers only: a trust domain has one issuer"
+                    .to_owned(),
             );
         }
         "spiffe" if told.spiffe_trust_domain.is_empty() => {
@@ -81,7 +82,9 @@ pub(super) fn read(settings: &KindSettings<'_>) -> Result<DraftKind, String> {
         "chainguard-identity" => DraftKind::Ready(Kind::Chainguard),
         "" => return Err("the type is missing".to_owned()),
         other if told.challenge_claim.is_empty() => {
-            return Err(format!("the type {other:?} is not supported; there are {SUPPORTED}"));
+            return Err(format!(
+                "the type {other:?} is not supported; there are {SUPPORTED}"
+            ));
         }
         other => DraftKind::Unknown(other.to_owned()),
     })

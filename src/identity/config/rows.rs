@@ -214,7 +214,8 @@ impl Level for IssuerLevel {
             skip_email_verification: self.skip_email_verification,
             told: &told,
         })?;
-        if self.in_cluster == Some(true) && !(self.fixed && matches!(kind, DraftKind::Kubernetes(_)))
+        if self.in_cluster == Some(true)
+            && !(self.fixed && matches!(kind, DraftKind::Kubernetes(_)))
         {
             return Err(
                 "in-cluster is for issuers of the type kubernetes in oidc-issuers only".to_owned(),

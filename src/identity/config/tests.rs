@@ -468,30 +468,69 @@ fn a_type_lacks_what_it_needs_or_has_what_it_cannot_use() {
     let url = "https://a.example.com";
     for (lines, says) in [
         (&["type: spiffe"][..], "needs a spiffe-trust-domain"),
-        (&["type: spiffe", "spiffe-trust-domain: 'Not valid'"], "not a name"),
-        (&["type: spiffe", "spiffe-trust-domain: https://a.example"], "not a name"),
+        (
+            &["type: spiffe", "spiffe-trust-domain: 'Not valid'"],
+            "not a name",
+        ),
+        (
+            &["type: spiffe", "spiffe-trust-domain: https://a.example"],
+            "not a name",
+        ),
         (&["type: uri"], "needs a subject-domain"),
-        (&["type: uri", "subject-domain: example.com"], "has a scheme"),
-        (&["type: uri", "subject-domain: http://example.com"], "same scheme"),
-        (&["type: uri", "subject-domain: https://example.org"], "registered domain"),
+        (
+            &["type: uri", "subject-domain: example.com"],
+            "has a scheme",
+        ),
+        (
+            &["type: uri", "subject-domain: http://example.com"],
+            "same scheme",
+        ),
+        (
+            &["type: uri", "subject-domain: https://example.org"],
+            "registered domain",
+        ),
         (&["type: username"], "needs a subject-domain"),
-        (&["type: username", "subject-domain: https://example.com"], "bare host"),
-        (&["type: username", "subject-domain: example.org"], "registered domain"),
-        (&["type: kubernetes", "issuer-claim: $.a"], "only the type email"),
-        (&["type: github-workflow", "issuer-claim: $.a"], "only the type email"),
-        (&["type: email", "name-prefix: https://b.example"], "only the type kubernetes"),
-        (&["type: kubernetes", "name-prefix: https://b.example/"], "name-prefix"),
+        (
+            &["type: username", "subject-domain: https://example.com"],
+            "bare host",
+        ),
+        (
+            &["type: username", "subject-domain: example.org"],
+            "registered domain",
+        ),
+        (
+            &["type: kubernetes", "issuer-claim: $.a"],
+            "only the type email",
+        ),
+        (
+            &["type: github-workflow", "issuer-claim: $.a"],
+            "only the type email",
+        ),
+        (
+            &["type: email", "name-prefix: https://b.example"],
+            "only the type kubernetes",
+        ),
+        (
+            &["type: kubernetes", "name-prefix: https://b.example/"],
+            "name-prefix",
+        ),
         (&["type: email", "in-cluster: true"], "in-cluster"),
         (&["type: kubernetes", "in-cluster: perhaps"], "in-cluster"),
         (&["type: custom"], "not supported"),
     ] {
         let error = read(&email(url, lines)).unwrap_err();
         assert!(error.to_string().contains(says), "{lines:?}: {error}");
-        assert!(error.line.is_some_and(|line| line >= 3), "{lines:?}: {error}");
+        assert!(
+            error.line.is_some_and(|line| line >= 3),
+            "{lines:?}: {error}"
+        );
     }
     for lines in [
         &["type: spiffe", "spiffe-trust-domain: example.com"][..],
-        &["type: spiffe", "spiffe-trust-domain: spiffe://other.example"],
+        &[
+            "type: spiffe",
+            "spiffe-trust-domain: spiffe://other.example",
+        ],
         &["type: uri", "subject-domain: https://example.com"],
         &["type: uri", "subject-domain: https://b.example.com"],
         &["type: username", "subject-domain: a.example.com"],
@@ -503,7 +542,10 @@ fn a_type_lacks_what_it_needs_or_has_what_it_cannot_use() {
         assert_eq!(config.warnings(), [""; 0], "{lines:?}");
     }
     // Two owners below one public suffix.
-    for (issuer, domain) in [("https://a.co.uk", "https://b.co.uk"), ("https://a.github.io", "https://b.github.io")] {
+    for (issuer, domain) in [
+        ("https://a.co.uk", "https://b.co.uk"),
+        ("https://a.github.io", "https://b.github.io"),
+    ] {
         let text = email(issuer, &["type: uri", &format!("subject-domain: {domain}")]);
         assert!(read(&text).is_err(), "{issuer} {domain}");
     }
@@ -528,8 +570,7 @@ fn a_type_lacks_what_it_needs_or_has_what_it_cannot_use() {
 fn a_type_that_nobody_knows_issues_or_keeps_the_others_from_it() {
     let url = "https://b.example";
     let text = email("https://a.example", &[])
-        + &email(url, &["type: custom", "challenge-claim: sub"])
-            .replace("oidc-issuers:\n", "");
+        + &email(url, &["type: custom", "challenge-claim: sub"]).replace("oidc-issuers:\n", "");
     let config = read(&text).unwrap();
     assert_eq!(config.issuers.len(), 1);
     assert_eq!(config.warnings().len(), 1);
@@ -544,20 +585,28 @@ fn the_pods_token_goes_to_a_stranger_unsaid() {
     let cluster = |text: &str| {
         let config = read(&format!("oidc-issuers:\n{text}")).unwrap();
         let all = config.issuers.iter();
-        let in_cluster: Vec<_> = all.map(|(_, terms)| (terms.in_cluster, terms.reach)).collect();
+        let in_cluster: Vec<_> = all
+            .map(|(_, terms)| (terms.in_cluster, terms.reach))
+            .collect();
         (in_cluster, config.warnings().len())
     };
     let (inside, outside) = ((true, Reach::Internal), (false, Reach::Public));
     let far = kubernetes("https://far.example/x", "description: x");
     assert_eq!(cluster(&far), (vec![outside], 0));
     let own = kubernetes("https://kubernetes.default.svc", "description: x");
-    let long = kubernetes("https://kubernetes.default.svc.cluster.local", "description: x");
+    let long = kubernetes(
+        "https://kubernetes.default.svc.cluster.local",
+        "description: x",
+    );
     assert_eq!(cluster(&long), (vec![inside], 0));
     // As with Fulcio, one that is listed beside our own is asked in the same way, but not silently.
     assert_eq!(cluster(&format!("{own}{far}")), (vec![inside, inside], 1));
     let not = kubernetes("https://far.example/x", "in-cluster: false");
     assert_eq!(cluster(&format!("{own}{not}")), (vec![inside, outside], 0));
-    let named = kubernetes("https://kubernetes.default.svc.evil.example", "in-cluster: false");
+    let named = kubernetes(
+        "https://kubernetes.default.svc.evil.example",
+        "in-cluster: false",
+    );
     assert_eq!(cluster(&named), (vec![outside], 0));
 }
 
@@ -570,7 +619,15 @@ fn rules_for_claims_are_ignored_or_misread() {
     };
     let good = "    claims: {p: text, q: optional, r: number, s: a | b}\n    joined: [subject-alternative-name]\n";
     assert!(read(&provider(good)).unwrap().warnings().is_empty());
-    refuse(&provider("    claims:\n      p: string\n"), 11, &["`text`", "\"string\""]);
-    refuse(&provider("    joined: [build-signer-uri]\n"), 9, &["no template for \"build-signer-uri\""]);
+    refuse(
+        &provider("    claims:\n      p: string\n"),
+        11,
+        &["`text`", "\"string\""],
+    );
+    refuse(
+        &provider("    joined: [build-signer-uri]\n"),
+        9,
+        &["no template for \"build-signer-uri\""],
+    );
     refuse(&provider("    joined: x\n"), 10, &["joined"]);
 }

@@ -47,7 +47,9 @@ impl Cluster {
                     .lines()
                     .find_map(|line| line.strip_prefix("authorization: "))
                     .unwrap_or_default();
-                seen.lock().unwrap().push((path.clone(), credential.to_owned()));
+                seen.lock()
+                    .unwrap()
+                    .push((path.clone(), credential.to_owned()));
                 let body = if path == "/keys" { &keys } else { &discovery };
                 let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
                 drop(write!(stream, "{head} {}\r\n\r\n{body}", body.len()));
@@ -161,7 +163,10 @@ async fn a_pod_without_its_files_trusts_everybody_or_nobody_for_ever() {
     // Another authority.
     let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     pod.write("ca.crt", &other.cert.pem());
-    assert!(matches!(fault(verdict(40).await), ProviderError::Unreachable(_)));
+    assert!(matches!(
+        fault(verdict(40).await),
+        ProviderError::Unreachable(_)
+    ));
     assert_eq!(cluster.asked(), []);
     // The right one, in the file that comes first.
     pod.write("mounted.crt", &cluster.authority);
@@ -176,14 +181,20 @@ async fn another_host_gets_the_pods_token() {
     let keys_url = format!("{}/keys", elsewhere.url);
     let cluster = Cluster::start(&key, Some(&keys_url));
     let pod = PodDirectory::new();
-    pod.write("ca.crt", &(cluster.authority.clone() + &elsewhere.authority));
+    pod.write(
+        "ca.crt",
+        &(cluster.authority.clone() + &elsewhere.authority),
+    );
     pod.write("token", "secret");
     // The same host on another port: its keys are read, but it is not told who asks.
     let block = kubernetes(&cluster.url, "    in-cluster: true\n");
     let issuers = pod.trusting(&format!("oidc-issuers:\n{block}"));
     let token = account_token(&key, &cluster.url, 0);
     assert!(issuers.authenticate(&token, at(0)).await.is_ok());
-    assert_eq!(cluster.asked(), [(DISCOVERY.into(), "Bearer secret".into())]);
+    assert_eq!(
+        cluster.asked(),
+        [(DISCOVERY.into(), "Bearer secret".into())]
+    );
     assert_eq!(elsewhere.asked(), [("/keys".into(), String::new())]);
     // Another host altogether is not asked at all.
     let keys_url = keys_url.replace("127.0.0.1", "localhost");
@@ -216,14 +227,20 @@ async fn an_issuer_outside_of_the_cluster_gets_the_pods_token() {
         kubernetes("https://kubernetes.default.svc", ""),
         cluster.url
     );
-    for (text, issuer) in [(plain, cluster.url.clone()), (meta, format!("{}/a", cluster.url))] {
+    for (text, issuer) in [
+        (plain, cluster.url.clone()),
+        (meta, format!("{}/a", cluster.url)),
+    ] {
         let issuers = pod.trusting(&text);
         let token = account_token(&key, &issuer, 0);
         // The document is about one of the two only, but both are asked.
         drop(issuers.authenticate(&token, at(0)).await);
         let asked = cluster.asked();
         assert!(!asked.is_empty(), "{issuer}");
-        assert!(asked.iter().all(|(_, credential)| credential.is_empty()), "{asked:?}");
+        assert!(
+            asked.iter().all(|(_, credential)| credential.is_empty()),
+            "{asked:?}"
+        );
     }
 }
 
@@ -245,9 +262,15 @@ async fn an_issuer_of_another_environment_is_asked_or_believed() {
     let staged = format!("{}/org/a", staging.url());
     for (environments, refused) in [
         (None, vec![]),
-        (Some(vec!["production"]), vec![staging.url(), staged.clone()]),
+        (
+            Some(vec!["production"]),
+            vec![staging.url(), staged.clone()],
+        ),
         (Some(vec!["production", "staging"]), vec![]),
-        (Some(vec![]), vec![staging.url(), production.url(), staged.clone()]),
+        (
+            Some(vec![]),
+            vec![staging.url(), production.url(), staged.clone()],
+        ),
     ] {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let options = Options {
