@@ -297,6 +297,41 @@ fn a_uri_is_a_name_too_but_no_other_kind_and_no_second_spelling() {
 }
 
 #[test]
+fn a_username_is_a_name_only_in_the_form_in_which_it_is_issued() {
+    let world = World::new();
+    let leaf = |arc: u8, tag: u8, text: &str| {
+        let part = |tag: u8, value: &[u8]| {
+            let length = u8::try_from(value.len()).unwrap();
+            [&[tag, length][..], value].concat()
+        };
+        let oid = [0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01, arc];
+        let value = part(0xa0, &part(tag, text.as_bytes()));
+        let name = part(0xa0, &[part(0x06, &oid), value].concat());
+        let mut leaf = Leaf::new();
+        leaf.names = Some(part(0x30, &name));
+        leaf
+    };
+    let verified = world.verify(&leaf(7, 0x0c, "alice!example.com")).unwrap();
+    assert_eq!(verified.name().kind(), "username");
+    assert_eq!(verified.name().as_str(), "alice!example.com");
+    for (arc, tag, text) in [
+        (9, 0x0c, "alice!example.com"),
+        (7, 0x16, "alice!example.com"),
+        (7, 0x0c, "alice"),
+        (7, 0x0c, "!example.com"),
+        (7, 0x0c, "alice!bob!example.com"),
+        (7, 0x0c, "alice\n!example.com"),
+        (7, 0x0c, "alice@example.com"),
+    ] {
+        let result = world.verify(&leaf(arc, tag, text));
+        assert!(
+            matches!(result, Err(VerifyError::Name(_))),
+            "{arc} {text}: {result:?}"
+        );
+    }
+}
+
+#[test]
 fn only_an_authority_of_the_trusted_root_vouches_and_only_within_its_period() {
     let world = World::new();
     let der = world.issue_logged(&Leaf::new());

@@ -82,8 +82,9 @@ pub(super) fn read(settings: &KindSettings<'_>) -> Result<DraftKind, String> {
         "chainguard-identity" => DraftKind::Ready(Kind::Chainguard),
         "" => return Err("the type is missing".to_owned()),
         other if told.challenge_claim.is_empty() => {
+            let types = TYPES.join(", ");
             return Err(format!(
-                "the type {other:?} is not supported; there are {SUPPORTED}"
+                "the type {other:?} is not supported; there are {types}"
             ));
         }
         other => DraftKind::Unknown(other.to_owned()),
@@ -98,4 +99,17 @@ pub(super) const BUILT_IN: [&str; 4] = [
     "codefresh-workflow",
 ];
 
-const SUPPORTED: &str = "email, kubernetes, spiffe, uri, username, chainguard-identity, ci-provider, and the older github-workflow, gitlab-pipeline, buildkite-job and codefresh-workflow";
+/// All types.
+pub(super) const TYPES: [&str; 11] = [
+    "email",
+    "kubernetes",
+    "spiffe",
+    "uri",
+    "username",
+    "chainguard-identity",
+    "ci-provider",
+    "github-workflow",
+    "gitlab-pipeline",
+    "buildkite-job",
+    "codefresh-workflow",
+];

@@ -262,7 +262,7 @@ pub(super) fn squash(key: &str) -> String {
 }
 
 /// The settings of an issuer whose value is text.
-const TEXTS: [&str; 14] = [
+pub(super) const TEXTS: [&str; 14] = [
     "issuerurl",
     "clientid",
     "type",

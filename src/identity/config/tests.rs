@@ -1,4 +1,5 @@
 use super::*;
+use crate::certificate::extensions::Extension;
 use crate::identity::issuer::IssuerUrl;
 
 /// The idioms of files written for Fulcio: anchors under a key nobody knows, aliases as values and,
@@ -397,7 +398,7 @@ fn the_shipped_configuration_is_broken() {
         .iter()
         .filter(|(which, _)| matches!(which, Which::Fixed(_)));
     assert_eq!(fixed.count(), 9);
-    assert_eq!(config.issuers.len(), 11);
+    assert_eq!(config.issuers.len(), 14);
 }
 
 #[test]
@@ -630,4 +631,40 @@ fn rules_for_claims_are_ignored_or_misread() {
         &["no template for \"build-signer-uri\""],
     );
     refuse(&provider("    joined: x\n"), 10, &["joined"]);
+}
+
+#[test]
+fn the_reference_leaves_out_a_type_or_a_key() {
+    let reference = include_str!("../../../docs/issuers.md");
+    for kind in kinds::TYPES {
+        assert!(reference.contains(&format!("| `{kind}` |")), "{kind}");
+    }
+    for key in rows::TEXTS
+        .into_iter()
+        .chain(["skipemailverification", "internal", "incluster"])
+    {
+        let documented = reference
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .any(|documented| documented.replace('-', "") == key);
+        assert!(documented, "{key}");
+    }
+    for extension in Extension::ALL {
+        if Extension::from_template_key(extension.name()).is_some() {
+            assert!(
+                reference.contains(&format!("`{}`", extension.name())),
+                "{extension:?}"
+            );
+        }
+    }
+    // The samples are configurations.
+    let samples = reference.split("```yaml\n").skip(1);
+    let samples: Vec<&str> = samples
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(!samples.is_empty());
+    for sample in samples {
+        let config = read(sample).unwrap();
+        assert_eq!(config.warnings(), [""; 0], "{sample}");
+    }
 }
