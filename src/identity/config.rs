@@ -173,19 +173,19 @@ fn complete(
         DraftKind::BuiltIn(name) => Kind::BuiltIn(name, built_in(name)?),
         DraftKind::Unknown(name) => return Ok(Completed::Unknown(name)),
     };
-    let in_cluster = match (&which, &kind) {
-        (Which::Fixed(url), Kind::Kubernetes(_)) => {
-            in_cluster.unwrap_or_else(|| knows_cluster || is_cluster(url))
-        }
-        _ => false,
+    let in_cluster = if let (Which::Fixed(url), Kind::Kubernetes(_)) = (&which, &kind) {
+        in_cluster.unwrap_or_else(|| knows_cluster || is_cluster(url))
+    } else {
+        false
     };
     let terms = Terms {
         audience,
         kind,
         // A cluster's own addresses are private.
-        reach: match reach {
-            Reach::Public if in_cluster => Reach::Internal,
-            other => other,
+        reach: if in_cluster && reach == Reach::Public {
+            Reach::Internal
+        } else {
+            reach
         },
         keys_host,
         roots,

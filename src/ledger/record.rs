@@ -15,7 +15,7 @@ pub struct Record {
     pub sha256: [u8; 32],
     /// The subject alternative name, exactly as it stands in the certificate.
     pub identity: String,
-    /// The kind of that name: `email` or `uri`. The database refuses anything else.
+    /// The kind of that name: `email`, `uri` or `username`. The database refuses anything else.
     pub identity_kind: String,
     /// The token's issuer.
     pub issuer: String,

@@ -391,7 +391,7 @@ fn result_code(error: &sqlx::Error) -> Option<i32> {
     error.as_database_error()?.code()?.parse().ok()
 }
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite/ledger");
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite/ledger");
 
 /// "VSLG"; the first migration writes it.
 const APPLICATION_ID: i64 = 0x5653_4c47;

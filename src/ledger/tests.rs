@@ -565,9 +565,18 @@ async fn a_damaged_row_is_an_error_that_names_it() {
 
 #[test]
 fn the_migration_explains_every_table_and_column() {
+    for migration in [
+        include_str!("../../migrations/sqlite/ledger/0001_certificates.sql"),
+        include_str!("../../migrations/sqlite/ledger/0002_usernames.sql"),
+    ] {
+        check_comments(migration);
+    }
+}
+
+fn check_comments(migration: &str) {
     let mut explained = false;
     let mut columns = 0;
-    for line in include_str!("../../migrations/sqlite/ledger/0001_certificates.sql").lines() {
+    for line in migration.lines() {
         let line = line.trim();
         let is_table = line.starts_with("CREATE TABLE");
         let is_column = [" BLOB", " TEXT", " INTEGER"]
@@ -582,6 +591,53 @@ fn the_migration_explains_every_table_and_column() {
         explained = line.starts_with("--");
     }
     assert_eq!(columns, 17);
+}
+
+#[tokio::test]
+async fn a_ledger_from_before_there_were_usernames_loses_a_row_or_its_guards() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let mut connection = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap();
+    let first = sqlx::migrate::Migrator {
+        migrations: sqlite::MIGRATIONS.migrations[..1].to_vec().into(),
+        ..sqlx::migrate::Migrator::DEFAULT
+    };
+    first.run(&mut connection).await.unwrap();
+    let insert = "INSERT INTO certificates VALUES (7, randomblob(20), zeroblob(32), 'a@b.example', 'KIND', 'https://i.example', 's', '{}', 1, 2, zeroblob(32), 3, 4, zeroblob(32), zeroblob(32), 5, x'30')";
+    execute(&mut connection, &insert.replace("KIND", "email")).await;
+    connection.close().await.unwrap();
+    let ledger = Ledger::open(&path).await.unwrap();
+    let found = ledger
+        .find(&Query::Identity("a@b.example".to_owned()), 9)
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].certificate, [0x30]);
+    let mut username = record(8);
+    username.identity_kind = "username".to_owned();
+    username.identity = "alice!example.com".to_owned();
+    ledger.record(username).await.unwrap();
+    let query = Query::Identity("alice!example.com".to_owned());
+    assert_eq!(
+        ledger.find(&query, 9).await.unwrap()[0].identity_kind,
+        "username"
+    );
+    ledger.close().await;
+    let mut connection = stranger(&path).await;
+    for statement in [
+        "UPDATE certificates SET subject = 'x'",
+        "DELETE FROM certificates",
+    ] {
+        let result = sqlx::query(AssertSqlSafe(statement))
+            .execute(&mut connection)
+            .await;
+        assert!(result.is_err(), "{statement}");
+    }
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ impl Cluster {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let discovery = json!({
-            "issuer": url, "jwks_uri": keys_url.map_or(format!("{url}/keys"), str::to_owned),
+            "issuer": url, "jwks_uri": keys_url.map_or_else(|| format!("{url}/keys"), str::to_owned),
             "id_token_signing_alg_values_supported": ["ES256"],
         })
         .to_string();
