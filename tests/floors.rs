@@ -103,7 +103,7 @@ fn no_room_enters_one_that_is_closed_to_it() {
             let text = fs::read_to_string(&file).unwrap();
             // A room's tests may use what they like to make their point.
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-            for entered in entered_rooms(code) {
+            for entered in entered_rooms(code, depth_of(&file)) {
                 if entered != room && !open.contains(&entered.as_str()) {
                     trespasses.push(format!(
                         "{} enters {entered}, which is closed to {room}",
@@ -136,6 +136,18 @@ fn the_table_has_every_room_of_the_house() {
 }
 
 #[test]
+fn no_file_is_too_long_to_be_read_in_one_sitting() {
+    for (room, _) in ROOMS {
+        for file in files_of(room) {
+            let text = fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let lines = code.lines().count();
+            assert!(lines <= LONGEST, "{} has {lines} lines", file.display());
+        }
+    }
+}
+
+#[test]
 fn nobody_below_the_street_knows_status_codes_or_serves() {
     for (room, _) in ROOMS {
         if ["server", "client", "dev", "cli", "main"].contains(&room) {
@@ -156,7 +168,7 @@ fn nobody_below_the_street_knows_status_codes_or_serves() {
 #[test]
 fn a_scan_that_sees_nothing_would_be_worth_nothing() {
     let issuance = fs::read_to_string("src/issuance.rs").unwrap();
-    let entered = entered_rooms(&issuance);
+    let entered = entered_rooms(&issuance, 1);
     for room in [
         "identity",
         "authority",
@@ -167,22 +179,36 @@ fn a_scan_that_sees_nothing_would_be_worth_nothing() {
     ] {
         assert!(entered.contains(room), "{room}");
     }
-    assert!(entered_rooms("use crate::{ledger, ctlog::Log};").contains("ctlog"));
-    assert!(entered_rooms("let x = crate::server::now();").contains("server"));
+    for (code, room) in [
+        ("use crate::{ledger, ctlog::Log};", "ctlog"),
+        (
+            "use crate::{certificate::{name::{A, B}, sct::Sct}, ctlog::Log};",
+            "ctlog",
+        ),
+        ("let x = crate::server::now();", "server"),
+        (
+            "use super::super::{possession::SubjectKey, ledger};",
+            "ledger",
+        ),
+    ] {
+        assert!(entered_rooms(code, 2).contains(room), "{code}");
+    }
+    let own = "use super::{ctlog, ledger};";
+    assert!(
+        entered_rooms(own, 2).is_empty(),
+        "a neighbour in the same room"
+    );
 }
 
-/// The rooms named in `crate::room` and `crate::{room, …}`.
-fn entered_rooms(code: &str) -> BTreeSet<String> {
+/// The rooms named after `crate::`, or after as many `super::` as lead from a module at `depth` to the
+/// crate: `crate::room` and `crate::{room, …}`.
+fn entered_rooms(code: &str, depth: usize) -> BTreeSet<String> {
+    let climb = "super::".repeat(depth);
+    let after_crate = code.split("crate::").skip(1);
+    let after_climb = code.split(climb.as_str()).skip(1);
     let mut rooms = BTreeSet::new();
-    for after in code.split("crate::").skip(1) {
-        let list = match after.strip_prefix('{') {
-            Some(group) => group.split('}').next().unwrap_or_default(),
-            None => after
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .next()
-                .unwrap_or_default(),
-        };
-        for item in list.split(',') {
+    for after in after_crate.chain(after_climb) {
+        for item in members(after) {
             let name: String = item
                 .trim()
                 .chars()
@@ -194,6 +220,38 @@ fn entered_rooms(code: &str) -> BTreeSet<String> {
         }
     }
     rooms
+}
+
+/// The members of the group that `text` begins with, or the one path that it begins with.
+fn members(text: &str) -> Vec<&str> {
+    let Some(group) = text.strip_prefix('{') else {
+        return vec![text];
+    };
+    let (mut members, mut open, mut start) = (Vec::new(), 0_usize, 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => open += 1,
+            '}' | ',' if open == 0 => {
+                members.push(&group[start..at]);
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            '}' => open -= 1,
+            _ => {}
+        }
+    }
+    members
+}
+
+/// How many modules lie between the crate and what is in `file`, which is one of them.
+fn depth_of(file: &Path) -> usize {
+    let parts = file.components().count() - 1;
+    match file.file_name().is_some_and(|name| name == "mod.rs") {
+        true => parts - 1,
+        false => parts,
+    }
 }
 
 fn files_of(room: &str) -> Vec<PathBuf> {
@@ -222,3 +280,6 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
         }
     }
 }
+
+/// Lines of a file without its tests.
+const LONGEST: usize = 500;
