@@ -41,6 +41,7 @@ impl Config {
             options: identity::Options {
                 allow_http_loopback: self.settings.development.allow_http_loopback_issuers,
             },
+            environments: self.settings.environments.clone(),
         }
     }
 

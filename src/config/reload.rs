@@ -55,6 +55,8 @@ pub enum Outcome {
 pub(super) struct IssuersFile {
     pub(super) path: PathBuf,
     pub(super) options: identity::Options,
+    /// The environments that are served, or all.
+    pub(super) environments: Option<Vec<String>>,
 }
 
 /// Issuers that were read and not yet taken into force.
@@ -166,7 +168,9 @@ impl IssuersFile {
     fn parse(&self, bytes: Vec<u8>) -> Result<identity::Config, ConfigError> {
         let text = String::from_utf8(bytes)
             .map_err(|_| self.unusable(None, "it is not text in UTF-8".to_owned()))?;
-        identity::Config::from_text(&text, self.options).map_err(|error| self.refused(error))
+        let config = identity::Config::from_text(&text, self.options)
+            .map_err(|error| self.refused(error))?;
+        Ok(config.only_environments(self.environments.clone()))
     }
 
     fn refused(&self, error: identity::ConfigError) -> ConfigError {
