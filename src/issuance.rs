@@ -21,6 +21,7 @@ use crate::ctlog::{AppendError, Log};
 use crate::identity::IdentityError;
 use crate::ledger::{Ledger, LedgerError, Record};
 use crate::possession::{self, KeyRequest, PossessionError};
+use crate::telemetry::Step;
 
 /// What a caller asks for, as it came: nothing in it is trusted yet.
 pub struct Request {
@@ -109,46 +110,46 @@ impl Issuance {
         request: &Request,
         now: OffsetDateTime,
     ) -> Result<Issued, IssueError> {
-        let principal = self
-            .issuers
-            .current()
-            .authenticate(&request.unverified_token, now)
+        let issuers = self.issuers.current();
+        let principal = Step::Authenticate
+            .take(issuers.authenticate(&request.unverified_token, now))
             .await?;
-        let key = possession::prove(&request.key, &principal.challenge)?;
+        let key = Step::Prove
+            .take(async { possession::prove(&request.key, &principal.challenge) })
+            .await?;
         let profile = self.authority.profile();
-        let template = profile.template(
-            &principal.name,
-            &principal.extensions,
-            &key,
-            request.serial,
-            now,
-        )?;
-        let precertificate = self.authority.sign_precertificate(template).await?;
-        let logged = self.log.append(&precertificate, now).await?;
-        let certificate = self
-            .authority
-            .sign_certificate(precertificate, &logged.sct)
+        let (name, extensions) = (&principal.name, &principal.extensions);
+        let template = Step::Template
+            .take(async { profile.template(name, extensions, &key, request.serial, now) })
             .await?;
-        self.ledger
-            .record(Record {
-                serial: *certificate.serial().as_bytes(),
-                sha256: sha256(certificate.der()),
-                identity: principal.name.to_string(),
-                identity_kind: principal.name.kind().to_owned(),
-                issuer: principal.issuer.clone(),
-                subject: principal.subject.clone(),
-                extensions: named(principal.extensions.iter()),
-                not_before: certificate.not_before(),
-                not_after: certificate.not_after(),
-                log_id: logged.sct.log_id,
-                log_index: Some(logged.index),
-                sct_timestamp_ms: logged.sct.timestamp_ms,
-                token_sha256: sha256(request.unverified_token.as_bytes()),
-                key_sha256: key.fingerprint(),
-                issued_at: now,
-                certificate: certificate.der().to_vec(),
-            })
+        let precertificate = Step::Precertificate
+            .take(self.authority.sign_precertificate(template))
             .await?;
+        let logged = Step::Log
+            .take(self.log.append(&precertificate, now))
+            .await?;
+        let certificate = Step::Certificate
+            .take(self.authority.sign_certificate(precertificate, &logged.sct))
+            .await?;
+        let row = Record {
+            serial: *certificate.serial().as_bytes(),
+            sha256: sha256(certificate.der()),
+            identity: principal.name.to_string(),
+            identity_kind: principal.name.kind().to_owned(),
+            issuer: principal.issuer.clone(),
+            subject: principal.subject.clone(),
+            extensions: named(principal.extensions.iter()),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            log_id: logged.sct.log_id,
+            log_index: Some(logged.index),
+            sct_timestamp_ms: logged.sct.timestamp_ms,
+            token_sha256: sha256(request.unverified_token.as_bytes()),
+            key_sha256: key.fingerprint(),
+            issued_at: now,
+            certificate: certificate.der().to_vec(),
+        };
+        Step::Ledger.take(self.ledger.record(row)).await?;
         Ok(Issued {
             certificate,
             name: principal.name,

@@ -13,10 +13,10 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("possession", &[]),
     ("telemetry", &[]),
     ("certificate", &["possession"]),
-    ("identity", &["certificate", "possession"]),
+    ("identity", &["certificate", "possession", "telemetry"]),
     ("authority", &["certificate", "possession"]),
-    ("ctlog", &["certificate", "possession"]),
-    ("ledger", &["certificate", "possession"]),
+    ("ctlog", &["certificate", "possession", "telemetry"]),
+    ("ledger", &["certificate", "possession", "telemetry"]),
     (
         "issuance",
         &[
@@ -26,6 +26,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "ledger",
             "certificate",
             "possession",
+            "telemetry",
         ],
     ),
     ("trust", &["authority", "ctlog", "certificate"]),

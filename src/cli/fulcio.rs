@@ -184,6 +184,7 @@ impl Start {
             },
             services: Services::default(),
             limits: Limits::default(),
+            audit: None,
             log_format: match given.value("log_type") {
                 "dev" => LogFormat::Text,
                 "prod" => LogFormat::Json,

@@ -1,16 +1,18 @@
 //! `vouchsafe serve`
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::fulcio::{self, Translated};
 use super::reload::follow;
 use super::{Failure, now};
 use crate::config::Config;
 use crate::server::{self, App};
-use crate::telemetry;
+use crate::telemetry::{self, audit, traces};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -66,6 +68,20 @@ fn program_name(word: &str) -> Result<String, &'static str> {
     }
 }
 
+/// Answers with metrics at an address of their own.
+fn watched(address: SocketAddr, app: &Arc<App>) -> Result<JoinHandle<()>, Failure> {
+    let listener = TcpListener::bind(address)
+        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    tracing::info!(listen = %listener.local_addr()?, "metrics");
+    let router = app.metrics_router();
+    Ok(tokio::spawn(async move {
+        let served = server::serve_router(listener, router, std::future::pending());
+        if let Err(error) = served.await {
+            tracing::error!(%error, "metrics cannot be read any more");
+        }
+    }))
+}
+
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let Translated { config, warnings } = arguments.configuration().await?;
     telemetry::install(
@@ -80,6 +96,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
 
+    if let Some(sink) = config.audit() {
+        audit::install(&sink).map_err(|error| format!("the audit trail {sink}: {error}"))?;
+    }
     let stack = config.open(now()).await?;
     let log = stack.issuance.log.clone();
     let limits = config.limits();
@@ -94,6 +113,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen()))?;
     tracing::info!(listen = %listener.local_addr()?, public_url = config.public_url(), log = config.log_origin(), "serving");
 
+    let metrics = config
+        .metrics_listen()
+        .map(|address| watched(address, &app));
+    let metrics = metrics.transpose()?;
     let following = tokio::spawn(follow(stack.reloader, config.reload_interval(), hangup));
     let mut failed = None;
     let shutdown = async {
@@ -110,6 +133,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     following.abort();
     app.drain().await;
     issuance.close().await;
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
+    let closed = tokio::task::spawn_blocking(|| {
+        traces::close();
+        audit::close()
+    });
+    if !closed.await.unwrap_or(false) {
+        tracing::error!("the audit trail could not be written to its end");
+    }
     match failed {
         Some(reason) => Err(reason.into()),
         None => Ok(()),

@@ -15,12 +15,14 @@ use std::time::Duration;
 pub use open::{OpenError, Opened};
 pub use reload::{Occasion, Outcome, Reloader};
 pub use settings::{
-    AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_RELOAD_SECONDS, Development,
-    LedgerSettings, Limits, LogSettings, Secret, Services, Settings, SignatureLog, Tls,
+    AuditSettings, AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_RELOAD_SECONDS,
+    Development, LedgerSettings, Limits, LogSettings, Secret, Services, Settings, SignatureLog,
+    Tls,
 };
 
 use crate::authority::file::read_text;
 use crate::telemetry::LogFormat;
+use crate::telemetry::audit::Sink;
 
 /// A configuration that was read and whose every part makes sense on its own.
 #[derive(Debug)]
@@ -192,6 +194,15 @@ impl Config {
     /// How much work is taken on at once.
     pub const fn limits(&self) -> Limits {
         self.settings.limits
+    }
+
+    /// Where decisions are recorded, if anywhere.
+    pub fn audit(&self) -> Option<Sink> {
+        let AuditSettings { file } = self.settings.audit.as_ref()?;
+        Some(match file.as_os_str() == "stdout" {
+            true => Sink::Stdout,
+            false => Sink::File(self.base.join(file)),
+        })
     }
 
     /// How log lines look.

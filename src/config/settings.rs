@@ -46,6 +46,8 @@ pub struct Settings {
     /// How much work is taken on at once.
     #[serde(default)]
     pub limits: Limits,
+    /// Where decisions are recorded besides the ledger.
+    pub audit: Option<AuditSettings>,
     /// How log lines look.
     #[serde(default)]
     pub log_format: LogFormat,
@@ -122,6 +124,14 @@ pub struct LogSettings {
 pub struct LedgerSettings {
     /// Its database.
     pub database: PathBuf,
+}
+
+/// The audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AuditSettings {
+    /// A file that records are appended to, or `stdout`.
+    pub file: PathBuf,
 }
 
 /// Other services of this deployment, for the signing configuration that clients are given.

@@ -15,6 +15,7 @@ use super::merkle::{Edge, Hash, MAX_SIZE, leaf_hash};
 use super::signer::LogSigner;
 use super::store::{Batch, CommitError, Head, NewEntry, Store, StoredEntry};
 use super::{AppendError, Fatal};
+use crate::telemetry::metrics;
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -244,7 +245,10 @@ impl Sequencer {
             } = prepared;
             let head = batch.head.clone();
             let expected = self.head.load_full();
-            match self.store.commit(&expected, batch).await {
+            let commits = &metrics().log;
+            let entries = batch.entries.len();
+            let commit = self.store.commit(&expected, batch);
+            match commits.measure(entries, commit).await {
                 Ok(()) => {
                     self.edge = edge;
                     self.head.store(Arc::new(head));

@@ -19,6 +19,7 @@ use arc_swap::ArcSwapOption;
 use std::sync::{Arc, Mutex, PoisonError};
 use time::{Duration, OffsetDateTime};
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ pub(super) enum VerifyError {
 #[derive(Debug)]
 struct Held {
     keys: KeySet,
+    fetched: OffsetDateTime,
     renew_from: OffsetDateTime,
     stale_from: OffsetDateTime,
     gone_from: OffsetDateTime,
@@ -109,6 +111,12 @@ impl Keys {
         self.held.load().is_some()
     }
 
+    /// Whether the last try to fetch them failed, and when one succeeded.
+    pub(super) fn health(&self) -> (bool, Option<OffsetDateTime>) {
+        let fetched = self.held.load().as_ref().map(|held| held.fetched);
+        (self.is_failing(), fetched)
+    }
+
     /// The verdict of fresh keys, without waiting for anything; a bad one with the keys that gave it.
     /// Nothing, if there are none.
     fn try_held(
@@ -167,10 +175,11 @@ impl Keys {
         refresh.running = Some(running.clone());
         drop(refresh);
         let keys = Arc::clone(self);
-        tokio::spawn(async move {
+        let fetching = async move {
             keys.fetch(now).await;
             drop(over);
-        });
+        };
+        tokio::spawn(fetching.in_current_span());
         Some(running)
     }
 
@@ -183,6 +192,7 @@ impl Keys {
                 tracing::info!(%issuer, keys = fetched.keys.len(), ttl_s = ttl.whole_seconds(), "keys of an issuer fetched");
                 self.held.store(Some(Arc::new(Held {
                     keys: fetched.keys,
+                    fetched: now,
                     renew_from: now + ttl * RENEW_AT,
                     stale_from: now + ttl,
                     gone_from: now + MAX_STALE,
@@ -210,6 +220,7 @@ impl Keys {
     pub(super) fn prove(&self, now: OffsetDateTime) {
         self.held.store(Some(Arc::new(Held {
             keys: KeySet::parse(br#"{"keys":[]}"#, Vec::new()).unwrap(),
+            fetched: now,
             renew_from: now,
             stale_from: now,
             gone_from: now,

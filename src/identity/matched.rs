@@ -40,6 +40,14 @@ impl MatchedIssuers {
         Some((entry.pattern, Arc::clone(&entry.keys)))
     }
 
+    /// All that are let in, each with the pattern that did it.
+    pub(super) fn all(&self) -> Vec<(usize, Arc<Keys>)> {
+        let entries = self.entries.load();
+        let all = entries.values();
+        all.map(|entry| (entry.pattern, Arc::clone(&entry.keys)))
+            .collect()
+    }
+
     /// Lets in `issuer`, which `pattern` matches.
     pub(super) fn enter(
         &self,

@@ -6,6 +6,7 @@
 //! | `config`, `issuer`, `pattern` | the issuers that are trusted, and for what |
 //! | `keys`, `jwks`, `matched` | their keys, kept while they are good |
 //! | `discovery`, `outbound` | asking them, without being sent astray |
+//! | `health` | how the issuers are, for those who watch |
 //! | `reloaded` | another configuration, with the keys of what it leaves as it is |
 //! | `pod` | asking the cluster that we run in |
 //! | `claims` | what a verified token says, strictly typed |
@@ -22,6 +23,7 @@ mod discovery;
 mod domain;
 mod email;
 mod header;
+mod health;
 mod issuer;
 mod json;
 mod jwks;
@@ -42,6 +44,7 @@ mod username;
 pub use claims::ClaimError;
 pub use config::{Config, ConfigError, Options};
 pub use header::HeaderError;
+pub use health::KeyHealth;
 pub use issuer::{ConfiguredIssuer, IssuerUrl};
 pub use json::JsonError;
 pub use jwks::{KeySetError, SignatureError};

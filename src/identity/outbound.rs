@@ -5,6 +5,7 @@
 //! answers for it, choose whom we ask next. No proxy is used: it would make that judgement void.
 
 use super::config::ConfigError;
+use crate::telemetry::traces;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -194,7 +195,8 @@ impl Outbound {
             return Err(ProviderError::Address);
         }
         let accept = (reqwest::header::ACCEPT, "application/json");
-        let mut request = self.client.get(url).header(accept.0, accept.1);
+        let request = self.client.get(url).headers(traces::outgoing());
+        let mut request = request.header(accept.0, accept.1);
         if let Some(Bearer(header)) = bearer {
             request = request.header(reqwest::header::AUTHORIZATION, header);
         }

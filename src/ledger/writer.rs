@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::LedgerError;
 use super::sqlite::{self, Entry};
+use crate::telemetry::metrics;
 
 /// What the writer is asked for.
 #[derive(Debug)]
@@ -108,7 +109,8 @@ impl Writer {
                 .map(|_| Err(LedgerError::Unavailable))
                 .collect();
         };
-        let written = match sqlite::insert_all(connection, entries).await {
+        let insert = sqlite::insert_all(connection, entries);
+        let written = match metrics().ledger.measure(entries.len(), insert).await {
             Ok(()) => Ok(entries.iter().map(|_| Ok(())).collect()),
             Err(error) if sqlite::is_refusal(&error) => {
                 sqlite::insert_each(connection, entries).await

@@ -14,6 +14,7 @@ use super::problem;
 use super::{App, now};
 use crate::certificate::profile::LIFETIME;
 use crate::issuance::{ReloadFailure, ReloadState};
+use crate::telemetry::audit;
 
 /// `GET /healthz`: what clients of Fulcio know. It says that the server answers and no more.
 pub(super) async fn healthz() -> Json<Value> {
@@ -33,12 +34,7 @@ pub(super) async fn readyz(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> impl IntoResponse {
-    let (_, not_after) = app.issuance.authority.chain().validity();
-    let checks = [
-        ("authority", now() + LIFETIME < not_after),
-        ("log", app.issuance.log.in_service()),
-        ("ledger", app.issuance.ledger.healthy().await.is_ok()),
-    ];
+    let checks = checks(&app).await;
     let failed: Vec<&str> = checks
         .iter()
         .filter(|(_, good)| !good)
@@ -62,6 +58,17 @@ pub(super) async fn readyz(
     let issuers = reload_line(&app.issuance.issuers.reload_state());
     let lines = lines.chain([issuers, verdict]);
     (status, lines.collect())
+}
+
+/// What has to be well for a certificate to be issued, and whether it is.
+pub(super) async fn checks(app: &App) -> [(&'static str, bool); 4] {
+    let (_, not_after) = app.issuance.authority.chain().validity();
+    [
+        ("authority", now() + LIFETIME < not_after),
+        ("log", app.issuance.log.in_service()),
+        ("ledger", app.issuance.ledger.healthy().await.is_ok()),
+        ("audit", audit::accepts()),
+    ]
 }
 
 fn reload_line(state: &ReloadState) -> String {

@@ -5,10 +5,12 @@ mod ctlog;
 mod health;
 mod http;
 mod legacy;
+mod observe;
 mod pool;
 mod problem;
 mod reply;
 mod request_id;
+mod trail;
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -26,6 +28,7 @@ use der::pem::LineEnding;
 use hyper_util::rt::TokioTimer;
 use time::OffsetDateTime;
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
 
 use self::pool::Pool;
 use self::problem::Problem;
@@ -36,6 +39,8 @@ use crate::config::LOG_PREFIX;
 use crate::identity::Issuers;
 use crate::issuance::{Issuance, Request};
 use crate::possession::KeyRequest;
+use crate::telemetry::audit::{self, Record};
+use crate::telemetry::{Outcome, metrics, tick};
 use crate::trust::TrustFiles;
 
 type BodyRejection = axum::extract::rejection::BytesRejection;
@@ -135,6 +140,7 @@ impl App {
             .layer(CatchPanicLayer::custom(problem::panicked))
             .layer(from_fn_with_state(DEADLINE, problem::deadline))
             .layer(from_fn(request_id::name_request))
+            .layer(from_fn(observe::measure))
             .with_state(Arc::clone(self))
     }
 
@@ -146,7 +152,10 @@ impl App {
         key: KeyRequest,
         id: RequestId,
     ) -> Result<Vec<String>, Problem> {
+        let began = tick();
         let serial = random().map_err(|_| Problem::no_randomness(&id))?;
+        // A certificate without its record must not be: first the place for it, then the rest.
+        let place = audit::reserve().map_err(|audit::Full| Problem::no_audit(&id))?;
         let request = Request {
             unverified_token,
             key,
@@ -154,13 +163,29 @@ impl App {
         };
         let app = Arc::clone(self);
         let work_id = id.clone();
-        // The line about the outcome is written here and not where it is awaited: there may be nobody
+        // What is told about the outcome is told here and not where it is awaited: there may be nobody
         // left who waits.
         let work = async move {
-            let issued = match app.issuance.issue(&request, now()).await {
+            let issued = app.issuance.issue(&request, now()).await;
+            let issuers = app.issuance.issuers.current();
+            let token = &request.unverified_token;
+            let issued = match issued {
                 Ok(issued) => issued,
-                Err(error) => return Err(Problem::issue(&error, &work_id)),
+                Err(error) => {
+                    let problem = Problem::issue(&error, &work_id);
+                    let entry = issuers.unverified_entry(token);
+                    metrics().issuance(entry, problem.outcome(), began);
+                    place.fill(|| Record {
+                        issuer_entry: entry,
+                        token_sha256: Some(trail::sha256(token.as_bytes())),
+                        ..trail::refused(&problem, &error, &work_id)
+                    });
+                    return Err(problem);
+                }
             };
+            let entry = issuers.entry_of(&issued.issuer);
+            metrics().issuance(entry, Outcome::Granted, began);
+            place.fill(|| trail::granted(&issued, entry, token, &work_id));
             tracing::info!(
                 request_id = %work_id,
                 identity = %issued.name,
@@ -179,7 +204,7 @@ impl App {
                 .collect())
         };
         self.pool
-            .run(work)
+            .run(work.in_current_span())
             .await
             .unwrap_or_else(|error| Err(Problem::pool(error, &id)))
     }

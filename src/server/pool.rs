@@ -60,6 +60,12 @@ impl Pool {
 }
 
 impl Pool {
+    /// Pieces of work that run or wait, and how many may.
+    pub(super) fn occupied(&self) -> (usize, usize) {
+        let free = self.places.available_permits();
+        (self.outstanding.saturating_sub(free), self.outstanding)
+    }
+
     /// Waits until nothing runs. Whoever comes meanwhile is turned away.
     pub(super) async fn drained(&self) {
         let all = u32::try_from(self.outstanding).unwrap_or(u32::MAX);

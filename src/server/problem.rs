@@ -16,12 +16,14 @@ use super::BodyRejection;
 use super::body::Malformed;
 use super::pool::PoolError;
 use super::request_id::RequestId;
+use super::trail;
 use crate::authority::AuthorityError;
 use crate::certificate::profile::ProfileError;
 use crate::ctlog::AppendError;
 use crate::identity::{ClaimError, IdentityError, PrincipalError};
 use crate::issuance::IssueError;
 use crate::possession::PossessionError;
+use crate::telemetry::{Outcome, audit, metrics};
 
 /// What a caller is told.
 #[derive(Debug)]
@@ -90,11 +92,7 @@ impl Problem {
                 AuthorityError::Correspondence(_) => (Internal, CA.into(), "INTERNAL"),
             },
             IssueError::Log(error) => (log_code(error), CTL.into(), log_reason(error)),
-            IssueError::Ledger(_) => (
-                Unavailable,
-                "Error recording the certificate".into(),
-                "LEDGER_UNAVAILABLE",
-            ),
+            IssueError::Ledger(_) => (Unavailable, RECORD.into(), "LEDGER_UNAVAILABLE"),
         };
         // What concerns only us is for the log line: the caller can do nothing with it but try again.
         let detail = if code == InvalidArgument {
@@ -135,6 +133,19 @@ impl Problem {
             detail: String::new(),
         }
         .logged(id, &reason)
+        .audited(id, &reason)
+    }
+
+    /// The audit trail has no place for what would be decided.
+    pub(super) fn no_audit(id: &RequestId) -> Self {
+        let problem = Self {
+            code: Unavailable,
+            message: RECORD.into(),
+            reason: "AUDIT_UNAVAILABLE",
+            detail: String::new(),
+        };
+        let error = &"the audit trail is full";
+        problem.logged(id, error).audited(id, error)
     }
 
     /// No serial number can be drawn.
@@ -145,7 +156,8 @@ impl Problem {
             reason: "CA_UNAVAILABLE",
             detail: String::new(),
         };
-        problem.logged(id, &"the system gives no random numbers")
+        let error = &"the system gives no random numbers";
+        problem.logged(id, error).audited(id, error)
     }
 
     /// A body that could not be received.
@@ -161,7 +173,7 @@ impl Problem {
             reason,
             detail: String::new(),
         };
-        problem.logged(id, &message)
+        problem.logged(id, &message).audited(id, &message)
     }
 
     /// A body that is not the message it should be.
@@ -172,7 +184,7 @@ impl Problem {
             reason: "REQUEST_MALFORMED",
             detail: String::new(),
         };
-        problem.logged(id, &sentence)
+        problem.logged(id, &sentence).audited(id, &sentence)
     }
 
     /// A request of the first version without any key, which is said before the token is looked at.
@@ -184,11 +196,31 @@ impl Problem {
             reason: "KEY_INVALID",
             detail,
         };
-        problem.logged(id, &"no key")
+        problem.logged(id, &"no key").audited(id, &"no key")
     }
 
-    /// Writes the one line about a refusal.
+    /// The stable word for it.
+    pub(super) const fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// Whose fault it is.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.code {
+            InvalidArgument | NotFound | Unimplemented => Outcome::Refused,
+            Internal | Unavailable => Outcome::Failed,
+        }
+    }
+
+    /// Records a refusal that was decided before issuance.
+    fn audited(self, id: &RequestId, error: &dyn std::fmt::Display) -> Self {
+        audit::refused(|| trail::refused(&self, error, id));
+        self
+    }
+
+    /// Writes the one line about a refusal, and counts it.
     fn logged(self, id: &RequestId, error: &dyn std::fmt::Display) -> Self {
+        metrics().refused(self.reason);
         let status = self.code.status().as_u16();
         if self.code == InvalidArgument {
             tracing::info!(request_id = %id, status, reason = self.reason, %error, "refused");
@@ -363,4 +395,5 @@ const fn log_reason(error: &AppendError) -> &'static str {
 const TOKEN: &str = "There was an error processing the identity token";
 const KEY: &str = "The public key supplied in the request could not be parsed";
 const CA: &str = "error communicating with CA backend";
+const RECORD: &str = "Error recording the certificate";
 const CTL: &str = "Error entering certificate in CTL";

@@ -1,0 +1,503 @@
+//! What is counted. One process, one registry: like log lines, numbers are written from every room
+//! and read in one place.
+
+use std::future::Future;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use super::exposition::{Cells, Counter, Exposition, Histogram, as_f64};
+use super::steps::{STEPS, Step};
+use super::{audit, families as f, process, tick};
+
+/// The numbers of this process.
+pub fn metrics() -> &'static Metrics {
+    static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+    &METRICS
+}
+
+/// Everything that is counted while it happens.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Commits of the transparency log.
+    pub log: Commits,
+    /// Commits of the ledger.
+    pub ledger: Commits,
+    new_certs: Counter,
+    http: Cells<(&'static str, &'static str), Http>,
+    log_http: Cells<(&'static str, &'static str), Counter>,
+    grpc: Vec<Grpc>,
+    issuance: Cells<(String, Outcome), Counter>,
+    durations: [Histogram; 3],
+    refusals: Cells<&'static str, Counter>,
+    steps: [Histogram; STEPS.len()],
+    tls_expiry: Cells<&'static str, Counter>,
+}
+
+/// How a request that came as far as issuance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// With a certificate.
+    Granted,
+    /// Without, by the caller's fault.
+    Refused,
+    /// Without, by ours or a provider's.
+    Failed,
+}
+
+/// Commits of a database: how much each had, and how long it took.
+#[derive(Debug)]
+pub struct Commits {
+    sizes: Histogram,
+    durations: Histogram,
+}
+
+/// What is known at the moment of asking, and counted nowhere.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// The checks of readiness.
+    pub ready: Vec<(&'static str, bool)>,
+    /// Requests being issued or waiting, and how many may.
+    pub outstanding: (usize, usize),
+    /// Entries of the transparency log.
+    pub log_size: u64,
+    /// The end of the chain's first certificate to end, in seconds since 1970.
+    pub ca_expiry: i64,
+    /// The configuration in force: its number, since when, and whether the last one was refused.
+    pub config: (u64, i64, bool),
+    /// The configured issuers.
+    pub issuers: Vec<IssuerKeys>,
+}
+
+/// The keys of the issuers that one entry of the configuration stands for.
+#[derive(Debug)]
+pub struct IssuerKeys {
+    /// The entry's URL or pattern.
+    pub issuer: String,
+    /// How many could not be fetched when last tried.
+    pub failing: usize,
+    /// When some were last fetched, in seconds since 1970.
+    pub fetched: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Http {
+    requests: Counter,
+    latency: Histogram,
+}
+
+/// A method of gRPC that this server offers.
+#[derive(Debug)]
+struct Grpc {
+    service: &'static str,
+    method: &'static str,
+    kind: &'static str,
+    started: Counter,
+    received: Counter,
+    sent: Counter,
+    handled: [Counter; GRPC_CODES.len()],
+}
+
+impl Outcome {
+    /// Its name in a label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Commits {
+    fn new() -> Self {
+        Self {
+            sizes: Histogram::new(SIZES),
+            durations: Histogram::new(COMMITS),
+        }
+    }
+
+    /// Measures one commit.
+    pub async fn measure<T>(&self, size: usize, commit: impl Future<Output = T>) -> T {
+        let began = tick();
+        let result = commit.await;
+        self.sizes.observe_count(size);
+        self.durations.observe(began.elapsed());
+        result
+    }
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let grpc = GRPC_METHODS.iter().map(|(service, method, kind)| Grpc {
+            service,
+            method,
+            kind,
+            started: Counter::default(),
+            received: Counter::default(),
+            sent: Counter::default(),
+            handled: std::array::from_fn(|_| Counter::default()),
+        });
+        let issuance = Cells::new();
+        for outcome in OUTCOMES {
+            for known in [UNKNOWN, OTHER] {
+                drop(issuance.of(&(known.to_owned(), outcome), Counter::default));
+            }
+        }
+        Self {
+            log: Commits::new(),
+            ledger: Commits::new(),
+            new_certs: Counter::default(),
+            http: Cells::new(),
+            log_http: Cells::new(),
+            grpc: grpc.collect(),
+            issuance,
+            durations: std::array::from_fn(|_| Histogram::new(REQUESTS)),
+            refusals: Cells::new(),
+            steps: std::array::from_fn(|_| Histogram::new(STEP_TIMES)),
+            tls_expiry: Cells::new(),
+        }
+    }
+
+    /// One answer over HTTP. Methods and codes that this server does not know share a name, so that
+    /// no stranger makes a series.
+    pub fn http(&self, method: &str, code: u16, duration: Duration) {
+        let key = (code_name(code), method_name(method));
+        let new = || Http {
+            requests: Counter::default(),
+            latency: Histogram::new(API),
+        };
+        if let Some(cell) = self.http.of(&key, new) {
+            cell.requests.increment();
+            cell.latency.observe(duration);
+        }
+    }
+
+    /// One answer of the transparency log's public face.
+    pub fn log_http(&self, method: &str, code: u16) {
+        let key = (code_name(code), method_name(method));
+        if let Some(cell) = self.log_http.of(&key, Counter::default) {
+            cell.increment();
+        }
+    }
+
+    /// One call over gRPC, by the path it was made at. Nothing, if no such method is offered.
+    pub fn grpc_started(&self, path: &str) {
+        if let Some(method) = self.grpc_method(path) {
+            method.started.increment();
+            method.received.increment();
+        }
+    }
+
+    /// The end of a call, with its code as a number.
+    pub fn grpc_handled(&self, path: &str, code: usize) {
+        if let Some(method) = self.grpc_method(path) {
+            let unknown = method.handled.get(GRPC_UNKNOWN);
+            if let Some(handled) = method.handled.get(code).or(unknown) {
+                handled.increment();
+            }
+            if code == 0 {
+                method.sent.increment();
+            }
+        }
+    }
+
+    fn grpc_method(&self, path: &str) -> Option<&Grpc> {
+        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+        let mut all = self.grpc.iter();
+        all.find(|offered| offered.service == service && offered.method == method)
+    }
+
+    /// How a request ended. `issuer` is the configuration's own text for it, never the token's.
+    pub fn issuance(&self, issuer: Option<&str>, outcome: Outcome, began: Instant) {
+        if outcome == Outcome::Granted {
+            self.new_certs.increment();
+        }
+        let [granted, refused, failed] = &self.durations;
+        let durations = match outcome {
+            Outcome::Granted => granted,
+            Outcome::Refused => refused,
+            Outcome::Failed => failed,
+        };
+        durations.observe(began.elapsed());
+        let cell = |issuer: &str| {
+            let key = (issuer.to_owned(), outcome);
+            self.issuance.of(&key, Counter::default)
+        };
+        if let Some(cell) = cell(issuer.unwrap_or(UNKNOWN)).or_else(|| cell(OTHER)) {
+            cell.increment();
+        }
+    }
+
+    /// A request without a certificate.
+    pub fn refused(&self, reason: &'static str) {
+        if let Some(cell) = self.refusals.of(&reason, Counter::default) {
+            cell.increment();
+        }
+    }
+
+    /// When the certificate ends that a listener shows, in seconds since 1970; each time one is
+    /// loaded.
+    pub fn tls_expiry(&self, listener: &'static str, expiry: u64) {
+        if let Some(cell) = self.tls_expiry.of(&listener, Counter::default) {
+            cell.set(expiry);
+        }
+    }
+
+    pub(super) fn step(&self, step: Step) -> Option<&Histogram> {
+        self.steps.get(step.position())
+    }
+
+    /// Everything, for whoever collects it.
+    pub fn render(&self, gauges: &Gauges) -> String {
+        let mut page = Exposition::default();
+        self.render_fulcio(&mut page);
+        self.render_own(&mut page, gauges);
+        let ticks = process::cpu_ticks().map(|ticks| as_f64(ticks) / process::TICKS_PER_SECOND);
+        page.family(&f::CPU, ticks.map(plain));
+        let resident = process::resident_bytes().map(as_f64);
+        page.family(&f::RESIDENT, resident.map(plain));
+        let files = process::open_files().map(|files| plain(size(files)));
+        page.family(&f::OPEN_FILES, files);
+        page.into_text()
+    }
+
+    fn render_fulcio(&self, page: &mut Exposition) {
+        page.family(&f::NEW_CERTS, [plain(count(&self.new_certs))]);
+        let http = self.http.all();
+        let latencies = http
+            .iter()
+            .map(|((code, method), cell)| (vec![*code, *method], &cell.latency));
+        page.histograms(&f::API_LATENCY, latencies);
+        let requests = http
+            .iter()
+            .map(|((code, method), cell)| (vec![*code, *method], count(&cell.requests)));
+        page.family(&f::HTTP_REQUESTS, requests);
+        page.family(
+            &f::FULCIO_BUILD_INFO,
+            [(vec![VERSION, REVISION, BUILD_DATE, "none"], 1.0)],
+        );
+        let calls = |of: fn(&Grpc) -> &Counter| {
+            let all = self.grpc.iter();
+            all.map(move |grpc| (vec![grpc.kind, grpc.service, grpc.method], count(of(grpc))))
+        };
+        page.family(&f::GRPC_STARTED, calls(|grpc| &grpc.started));
+        let handled = self.grpc.iter().flat_map(|grpc| {
+            let codes = GRPC_CODES.iter().zip(&grpc.handled);
+            codes.map(|(code, handled)| {
+                let labels = vec![grpc.kind, grpc.service, grpc.method, *code];
+                (labels, count(handled))
+            })
+        });
+        page.family(&f::GRPC_HANDLED, handled);
+        page.family(&f::GRPC_RECEIVED, calls(|grpc| &grpc.received));
+        page.family(&f::GRPC_SENT, calls(|grpc| &grpc.sent));
+    }
+
+    fn render_own(&self, page: &mut Exposition, gauges: &Gauges) {
+        let Gauges {
+            ready,
+            outstanding: (outstanding, capacity),
+            log_size,
+            ca_expiry,
+            config: (generation, loaded, is_failing),
+            issuers,
+        } = gauges;
+        page.family(&f::BUILD_INFO, [(vec![VERSION], 1.0)]);
+        let issuers = issuers.get(..MAX_ISSUERS).unwrap_or(issuers);
+        // Before its first request too an issuer has its series: rates need a zero to start from.
+        for issuer in issuers {
+            for outcome in OUTCOMES {
+                let key = (issuer.issuer.clone(), outcome);
+                drop(self.issuance.of(&key, Counter::default));
+            }
+        }
+        let issuance = self.issuance.all();
+        let issuance = issuance
+            .iter()
+            .map(|((issuer, outcome), cell)| (vec![issuer.as_str(), outcome.name()], count(cell)));
+        page.family(&f::ISSUANCE, issuance);
+        let refusals = self.refusals.all();
+        let refusals = refusals
+            .iter()
+            .map(|(reason, cell)| (vec![*reason], count(cell)));
+        page.family(&f::REFUSALS, refusals);
+        let durations = OUTCOMES.iter().zip(&self.durations);
+        let durations = durations.map(|(outcome, durations)| (vec![outcome.name()], durations));
+        page.histograms(&f::ISSUANCE_DURATION, durations);
+        let steps = STEPS.iter().zip(&self.steps);
+        let steps = steps.map(|(step, durations)| (vec![step.name()], durations));
+        page.histograms(&f::STEP_DURATION, steps);
+        page.histograms(&f::LOG_BATCH, [(vec![], &self.log.sizes)]);
+        page.histograms(&f::LOG_COMMIT, [(vec![], &self.log.durations)]);
+        page.family(&f::LOG_SIZE, [plain(as_f64(*log_size))]);
+        let log_http = self.log_http.all();
+        let log_http = log_http
+            .iter()
+            .map(|((code, method), cell)| (vec![*code, *method], count(cell)));
+        page.family(&f::LOG_REQUESTS, log_http);
+        page.histograms(&f::LEDGER_BATCH, [(vec![], &self.ledger.sizes)]);
+        page.histograms(&f::LEDGER_COMMIT, [(vec![], &self.ledger.durations)]);
+        page.family(&f::OUTSTANDING, [plain(size(*outstanding))]);
+        page.family(&f::CAPACITY, [plain(size(*capacity))]);
+        let ready = ready
+            .iter()
+            .map(|(check, good)| (vec![*check], flag(*good)));
+        page.family(&f::READY, ready);
+        let failing = issuers
+            .iter()
+            .map(|keys| (vec![keys.issuer.as_str()], size(keys.failing)));
+        page.family(&f::KEYS_FAILING, failing);
+        let fetched = issuers
+            .iter()
+            .filter_map(|keys| Some((vec![keys.issuer.as_str()], seconds(keys.fetched?))));
+        page.family(&f::KEYS_FETCHED, fetched);
+        page.family(&f::CA_EXPIRY, [plain(seconds(*ca_expiry))]);
+        let tls = self.tls_expiry.all();
+        let tls = tls
+            .iter()
+            .map(|(listener, expiry)| (vec![*listener], count(expiry)));
+        page.family(&f::TLS_EXPIRY, tls);
+        page.family(&f::CONFIG_GENERATION, [plain(as_f64(*generation))]);
+        page.family(&f::CONFIG_LOADED, [plain(seconds(*loaded))]);
+        page.family(&f::CONFIG_FAILING, [plain(flag(*is_failing))]);
+        let audit = audit::state();
+        page.family(&f::AUDIT_WRITTEN, [plain(as_f64(audit.written))]);
+        page.family(&f::AUDIT_LOST, [plain(as_f64(audit.lost))]);
+        page.family(&f::AUDIT_WAITING, [plain(size(audit.waiting))]);
+        page.family(&f::AUDIT_FAILING, [plain(flag(audit.is_failing))]);
+    }
+}
+
+const fn plain<'a>(value: f64) -> (Vec<&'a str>, f64) {
+    (Vec::new(), value)
+}
+
+fn count(counter: &Counter) -> f64 {
+    as_f64(counter.value())
+}
+
+fn size(count: usize) -> f64 {
+    u32::try_from(count).unwrap_or(u32::MAX).into()
+}
+
+fn seconds(timestamp: i64) -> f64 {
+    as_f64(u64::try_from(timestamp).unwrap_or_default())
+}
+
+fn flag(is_set: bool) -> f64 {
+    u8::from(is_set).into()
+}
+
+fn code_name(code: u16) -> &'static str {
+    let known = CODES.iter().find(|(known, _)| *known == code);
+    known.map_or("other", |(_, name)| name)
+}
+
+fn method_name(method: &str) -> &'static str {
+    let mut known = METHODS.iter();
+    let known = known.find(|known| known.eq_ignore_ascii_case(method));
+    known.copied().unwrap_or("unknown")
+}
+
+const OUTCOMES: [Outcome; 3] = [Outcome::Granted, Outcome::Refused, Outcome::Failed];
+/// Requests by nobody who is configured.
+const UNKNOWN: &str = "unknown";
+/// Requests by those for whom there was no series left.
+const OTHER: &str = "other";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const REVISION: &str = match option_env!("VOUCHSAFE_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+const BUILD_DATE: &str = match option_env!("VOUCHSAFE_BUILD_DATE") {
+    Some(date) => date,
+    None => "unknown",
+};
+
+/// Entries of the configuration that have series of their own.
+const MAX_ISSUERS: usize = 150;
+
+/// The buckets of Fulcio's latencies.
+const API: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+const REQUESTS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0,
+];
+const STEP_TIMES: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 5.0,
+];
+const COMMITS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
+const SIZES: &[f64] = &[
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+];
+
+/// The statuses this server answers with.
+const CODES: [(u16, &str); 22] = [
+    (200, "200"),
+    (201, "201"),
+    (204, "204"),
+    (206, "206"),
+    (304, "304"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (408, "408"),
+    (411, "411"),
+    (413, "413"),
+    (414, "414"),
+    (415, "415"),
+    (416, "416"),
+    (429, "429"),
+    (431, "431"),
+    (500, "500"),
+    (501, "501"),
+    (503, "503"),
+    (504, "504"),
+];
+const METHODS: [&str; 9] = [
+    "get", "head", "post", "put", "patch", "delete", "options", "connect", "trace",
+];
+
+/// The methods that are offered over gRPC: service, method, and whether answers are a stream.
+const GRPC_METHODS: [(&str, &str, &str); 6] = [
+    (CA_V2, "CreateSigningCertificate", "unary"),
+    (CA_V2, "GetTrustBundle", "unary"),
+    (CA_V2, "GetConfiguration", "unary"),
+    ("grpc.health.v1.Health", "Check", "unary"),
+    ("grpc.health.v1.Health", "Watch", "server_stream"),
+    (
+        "dev.sigstore.fulcio.v1beta.CA",
+        "CreateSigningCertificate",
+        "unary",
+    ),
+];
+const CA_V2: &str = "dev.sigstore.fulcio.v2.CA";
+
+/// The codes of gRPC by their numbers.
+const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+const GRPC_UNKNOWN: usize = 2;
