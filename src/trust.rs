@@ -5,7 +5,10 @@
 //! differ in what they demand, so what is written here is what the strictest of them accepts: every
 //! member they ask for, no member that one of them does not know, whole seconds, `Z`.
 
+mod services;
 mod wire;
+
+pub use services::{SignatureLog, TimestampAuthority};
 
 use aws_lc_rs::digest;
 use der::pem::{self, LineEnding};
@@ -13,13 +16,17 @@ use der::{Decode, Encode};
 use time::OffsetDateTime;
 use x509_cert::Certificate;
 
-/// The certificate authorities and transparency logs that a verifier believes, each within its time.
+/// The authorities and logs that a verifier believes, each within its time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TrustedRoot {
     /// The authorities, one for each issuing certificate ever used; retired ones stay, with an end.
     pub authorities: Vec<Authority>,
     /// The Certificate Transparency logs whose promises count.
     pub logs: Vec<TransparencyLog>,
+    /// The signature logs whose entries count. Written only.
+    pub signature_logs: Vec<SignatureLog>,
+    /// The timestamp authorities whose word on the time counts. Written only.
+    pub timestamp_authorities: Vec<TimestampAuthority>,
 }
 
 /// One issuing certificate with its chain up to the root.
@@ -114,6 +121,16 @@ pub enum TrustError {
     /// The log ID must be the hash of the key.
     #[error("a transparency log's ID is not the SHA-256 of its key")]
     LogId,
+    /// A signature log's key that verifiers cannot use.
+    #[error(
+        "the signature log's key is not one PUBLIC KEY in PEM, for Ed25519 or ECDSA on P-256 or P-384"
+    )]
+    SignatureLogKey,
+    /// Not a timestamp authority's chain.
+    #[error(
+        "the timestamp authority's chain does not begin with a certificate for timestamps, or ends with it"
+    )]
+    TimestampChain,
     /// A period that ends before it starts.
     #[error("a validity period ends before it starts")]
     Period,
@@ -205,11 +222,11 @@ impl Authority {
         };
         let valid_from = issuing.tbs_certificate().validity().not_before;
         let valid_from = OffsetDateTime::UNIX_EPOCH + valid_from.to_unix_duration();
-        let root = certificates.last().unwrap_or(issuing);
+        let (organization, common_name) = subject_names(certificates.last().unwrap_or(issuing));
         Ok(Self {
             url: url.to_owned(),
-            organization: name_attribute(root, const_oid::db::rfc4519::ORGANIZATION_NAME),
-            common_name: name_attribute(root, const_oid::db::rfc4519::COMMON_NAME),
+            organization,
+            common_name,
             chain,
             valid_from,
             valid_until: None,
@@ -257,7 +274,7 @@ impl TransparencyLog {
         Ok(Self {
             base_url: base_url.to_owned(),
             public_key_der: check_p256(public_key_der)?.to_vec(),
-            log_id: log_id(public_key_der),
+            log_id: sha256(public_key_der),
             valid_from,
             valid_until: None,
         })
@@ -328,6 +345,15 @@ fn read_chain(chain: &[Vec<u8>]) -> Result<Vec<Certificate>, TrustError> {
         .collect()
 }
 
+/// Organization and common name.
+fn subject_names(certificate: &Certificate) -> (String, String) {
+    let attribute = |oid| name_attribute(certificate, oid);
+    (
+        attribute(const_oid::db::rfc4519::ORGANIZATION_NAME),
+        attribute(const_oid::db::rfc4519::COMMON_NAME),
+    )
+}
+
 /// The first value of an attribute in the subject, or nothing. Readers want the member even where
 /// the certificate has no such attribute.
 fn name_attribute(certificate: &Certificate, oid: const_oid::ObjectIdentifier) -> String {
@@ -381,12 +407,12 @@ fn check_p256(public_key_der: &[u8]) -> Result<&[u8], TrustError> {
     Ok(public_key_der)
 }
 
-/// RFC 6962 section 3.2: "the SHA-256 hash of the log's public key, calculated over the DER encoding
-/// of the key represented as SubjectPublicKeyInfo".
-fn log_id(public_key_der: &[u8]) -> [u8; 32] {
-    let mut id = [0; 32];
-    id.copy_from_slice(digest::digest(&digest::SHA256, public_key_der).as_ref());
-    id
+/// Of a log's key in DER it is the log's ID (RFC 6962, section 3.2): "the SHA-256 hash of the log's
+/// public key, calculated over the DER encoding of the key represented as SubjectPublicKeyInfo".
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    hash
 }
 
 fn check_period(from: OffsetDateTime, until: Option<OffsetDateTime>) -> Result<(), TrustError> {

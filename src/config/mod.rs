@@ -17,7 +17,7 @@ pub use reload::{Occasion, Outcome, Reloader};
 pub use settings::{
     AuditSettings, AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_RELOAD_SECONDS,
     Development, LedgerSettings, Limits, LogSettings, Secret, Services, Settings, SignatureLog,
-    Tls,
+    TimestampAuthority, Tls,
 };
 
 use crate::authority::file::read_text;

@@ -19,7 +19,8 @@ use crate::identity::{self, Issuers};
 use crate::issuance::{Issuance, TrustedIssuers};
 use crate::ledger::{Ledger, LedgerError};
 use crate::trust::{
-    self, Service, SigningConfig, TransparencyLog, TrustError, TrustFiles, TrustedRoot,
+    self, Service, SignatureLog, SigningConfig, TimestampAuthority, TransparencyLog, TrustError,
+    TrustFiles, TrustedRoot,
 };
 
 impl Config {
@@ -208,6 +209,9 @@ impl Config {
         let root = TrustedRoot {
             authorities: vec![chain],
             logs: vec![log],
+            // Nothing that this authority certified was signed earlier.
+            signature_logs: self.known_signature_log(since.min(log_begins))?,
+            timestamp_authorities: self.known_timestamp_authority()?,
         };
         let signing = SigningConfig {
             certificate_authorities: vec![service(url, 1)],
@@ -218,10 +222,54 @@ impl Config {
                 .collect(),
             timestamp_authorities: timestamp_authority
                 .iter()
-                .map(|url| service(url, 1))
+                .map(|authority| service(&authority.url, 1))
                 .collect(),
         };
         Ok(TrustFiles::new(&root, &signing)?)
+    }
+
+    /// The signature log, if the configuration names its key.
+    fn known_signature_log(
+        &self,
+        valid_from: OffsetDateTime,
+    ) -> Result<Vec<SignatureLog>, ConfigError> {
+        let Some(log) = &self.services().signature_log else {
+            return Ok(Vec::new());
+        };
+        let Some(file) = &log.public_key else {
+            return Ok(Vec::new());
+        };
+        let origin = log.origin.as_deref();
+        self.read_trusted(file, |pem| {
+            SignatureLog::new(&log.url, log.major_version, pem, origin, valid_from)
+        })
+    }
+
+    /// The timestamp authority, if the configuration names its chain.
+    fn known_timestamp_authority(&self) -> Result<Vec<TimestampAuthority>, ConfigError> {
+        let Some(authority) = &self.services().timestamp_authority else {
+            return Ok(Vec::new());
+        };
+        let Some(file) = &authority.chain else {
+            return Ok(Vec::new());
+        };
+        self.read_trusted(file, |pem| TimestampAuthority::new(&authority.url, pem))
+    }
+
+    fn read_trusted<T>(
+        &self,
+        file: &Path,
+        read: impl FnOnce(&str) -> Result<T, TrustError>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let file = self.base.join(file);
+        let refused = |reason: String| ConfigError {
+            file: file.clone(),
+            line: None,
+            reason,
+        };
+        let pem = read_text(&file).map_err(|error| refused(error.to_string()))?;
+        let read = read(&pem).map_err(|error| refused(error.to_string()))?;
+        Ok(vec![read])
     }
 
     fn secret(

@@ -134,7 +134,7 @@ pub struct AuditSettings {
     pub file: PathBuf,
 }
 
-/// Other services of this deployment, for the signing configuration that clients are given.
+/// Other services of this deployment, for the trust files that clients are given.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Services {
@@ -142,8 +142,8 @@ pub struct Services {
     pub operator: String,
     /// The OpenID provider at which people sign in.
     pub openid_provider: Option<String>,
-    /// The full address of a timestamp authority.
-    pub timestamp_authority: Option<String>,
+    /// A timestamp authority.
+    pub timestamp_authority: Option<TimestampAuthority>,
     /// A signature transparency log.
     pub signature_log: Option<SignatureLog>,
 }
@@ -156,6 +156,21 @@ pub struct SignatureLog {
     pub url: String,
     /// 1 or 2: clients choose their protocol by it.
     pub major_version: u32,
+    /// The file with its public key in PEM; with it the log is in the trusted root.
+    pub public_key: Option<PathBuf>,
+    /// The name in its checkpoints, where that is not the host of its address.
+    pub origin: Option<String>,
+}
+
+/// A timestamp authority (RFC 3161).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TimestampAuthority {
+    /// The full address of its endpoint.
+    pub url: String,
+    /// The file with its chain in PEM, the certificate that signs timestamps first and the root last;
+    /// with it the authority is in the trusted root.
+    pub chain: Option<PathBuf>,
 }
 
 /// What is only good for development.

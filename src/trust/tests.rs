@@ -58,6 +58,7 @@ fn root() -> TrustedRoot {
             )
             .unwrap(),
         ],
+        ..TrustedRoot::default()
     }
 }
 
@@ -123,7 +124,7 @@ fn a_certificate_without_names_still_gets_both_members_of_its_subject() {
     let der = params.self_signed(&key).unwrap().der().to_vec();
     let root = TrustedRoot {
         authorities: vec![Authority::new("http://127.0.0.1:5555", vec![der]).unwrap()],
-        logs: Vec::new(),
+        ..TrustedRoot::default()
     };
     assert_eq!(
         written(&root)["certificateAuthorities"][0]["subject"],

@@ -7,23 +7,24 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Authority, MAX_ENTRIES, Service, TransparencyLog, TrustError, check_origin, check_p256,
-    check_period, check_url, log_id, read_chain,
+    Authority, MAX_ENTRIES, Service, SignatureLog, TimestampAuthority, TransparencyLog, TrustError,
+    check_origin, check_p256, check_period, check_url, read_chain, sha256,
 };
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TrustedRoot {
     media_type: String,
-    /// Signature logs: none is known to a certificate authority, and none is read.
+    /// Signature logs: written, never read.
     #[serde(default, deserialize_with = "passed_over")]
-    tlogs: [(); 0],
+    tlogs: Vec<LogInstance>,
     #[serde(default)]
     certificate_authorities: Vec<CertificateAuthority>,
     #[serde(default)]
     ctlogs: Vec<LogInstance>,
+    /// Written, never read.
     #[serde(default, deserialize_with = "passed_over")]
-    timestamp_authorities: [(); 0],
+    timestamp_authorities: Vec<CertificateAuthority>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -139,10 +140,14 @@ impl From<&super::TrustedRoot> for TrustedRoot {
     fn from(root: &super::TrustedRoot) -> Self {
         Self {
             media_type: TRUSTED_ROOT.to_owned(),
-            tlogs: [],
+            tlogs: root.signature_logs.iter().map(Into::into).collect(),
             certificate_authorities: root.authorities.iter().map(Into::into).collect(),
             ctlogs: root.logs.iter().map(Into::into).collect(),
-            timestamp_authorities: [],
+            timestamp_authorities: root
+                .timestamp_authorities
+                .iter()
+                .map(|TimestampAuthority(chain)| chain.into())
+                .collect(),
         }
     }
 }
@@ -183,6 +188,23 @@ impl From<&TransparencyLog> for LogInstance {
     }
 }
 
+impl From<&SignatureLog> for LogInstance {
+    fn from(log: &SignatureLog) -> Self {
+        Self {
+            base_url: log.base_url.clone(),
+            hash_algorithm: "SHA2_256".to_owned(),
+            public_key: PublicKey {
+                raw_bytes: Base64(log.public_key_der.clone()),
+                key_details: log.key_details.to_owned(),
+                valid_for: Period::new(log.valid_from, None),
+            },
+            log_id: LogId {
+                key_id: Base64(log.log_id.to_vec()),
+            },
+        }
+    }
+}
+
 impl TryFrom<TrustedRoot> for super::TrustedRoot {
     type Error = TrustError;
 
@@ -213,6 +235,8 @@ impl TryFrom<TrustedRoot> for super::TrustedRoot {
                 .filter(|log| log.public_key.key_details == P256)
                 .map(TryInto::try_into)
                 .collect::<Result<_, _>>()?,
+            signature_logs: Vec::new(),
+            timestamp_authorities: Vec::new(),
         })
     }
 }
@@ -243,7 +267,7 @@ impl TryFrom<LogInstance> for TransparencyLog {
         let (valid_from, valid_until) = log.public_key.valid_for.checked()?;
         let public_key_der = log.public_key.raw_bytes.0;
         check_p256(&public_key_der)?;
-        let id = log_id(&public_key_der);
+        let id = sha256(&public_key_der);
         if log.log_id.key_id.0 != id {
             return Err(TrustError::LogId);
         }
@@ -352,8 +376,8 @@ impl<'de> Deserialize<'de> for Base64 {
     }
 }
 
-fn passed_over<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[(); 0], D::Error> {
-    serde::de::IgnoredAny::deserialize(deserializer).map(|_| [])
+fn passed_over<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| Vec::new())
 }
 
 pub(super) fn pretty(file: &impl Serialize) -> Result<String, TrustError> {

@@ -59,6 +59,7 @@ impl World {
         TrustedRoot {
             authorities: vec![self.authority.clone()],
             logs: vec![self.trusted_log()],
+            ..TrustedRoot::default()
         }
     }
 

@@ -30,6 +30,7 @@ impl Followed {
         let source = IssuersFile {
             path,
             options: identity::Options::default(),
+            environments: None,
         };
         let Read {
             config,
