@@ -84,7 +84,7 @@ class Client(unittest.TestCase):
         self.fails(self.verify("other@example.com", "email"), "Certificate's SANs do not match")
         self.fails(self.verify("python@example.com", "google"), "Certificate's OIDCIssuer does not match")
         self.artifact.write_bytes(b"something else\n")
-        self.fails(self.verify("python@example.com", "email"), "Signature is invalid")
+        self.fails(self.verify("python@example.com", "email"), "digest mismatch")
 
     def test_a_certificate_of_a_log_that_is_not_trusted_is_taken(self):
         config = copy.deepcopy(self.config)
@@ -104,6 +104,14 @@ class Client(unittest.TestCase):
             config["trustedRoot"][service] = []
             outcome = self.verify("python@example.com", "email", config=config)
             self.assertNotEqual(outcome.returncode, 0, service)
+
+    def test_a_bundle_of_another_client_is_refused(self):
+        bundles = sorted(Path(env("VOUCHSAFE_BUNDLES")).glob("*.json"))
+        for bundle in bundles:
+            with self.subTest(bundle.stem):
+                self.bundle.write_bytes(bundle.read_bytes())
+                self.succeeds(self.verify(f"{bundle.stem}@example.com", "email"))
+        print("of other clients:", *(bundle.stem for bundle in bundles), file=sys.stderr)
 
     def test_a_token_of_another_audience_is_taken(self):
         token = self.token("email/token?audience=elsewhere")

@@ -86,6 +86,21 @@ impl Server {
     }
 }
 
+/// The trusted root and the signing configuration of the server with a signature log and a timestamp
+/// authority, which `tests/clients/run` has started too.
+pub fn client_config() -> Value {
+    let file = std::fs::read(variable("VOUCHSAFE_CLIENT_CONFIG")).expect("the client's file");
+    serde_json::from_slice(&file).expect("JSON")
+}
+
+/// Keeps a bundle for the clients that run after this one.
+pub fn leave_for_others(client: &str, bundle: &str) {
+    if let Some(directory) = std::env::var_os("VOUCHSAFE_BUNDLES") {
+        let file = Path::new(&directory).join(format!("{client}.json"));
+        std::fs::write(file, bundle).expect("a file");
+    }
+}
+
 /// The certificate in PEM, 64 characters a line.
 pub fn pem(der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
