@@ -2,6 +2,7 @@
 
 use super::header::algorithm;
 use super::json::{JsonError, Limits, Object, Value};
+use crate::possession::is_roca;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -215,7 +216,8 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Option<DecodingKey> {
     let modulus = &modulus[zeros..];
     let odd = exponent.last()? & 1 == 1 && exponent != [1];
     let sound = (256..=1024).contains(&modulus.len()) && exponent.len() <= 4 && odd;
-    sound.then(|| DecodingKey::from_rsa_raw_components(modulus, exponent))
+    // Whoever has such a key's public half can have the private one.
+    (sound && !is_roca(modulus)).then(|| DecodingKey::from_rsa_raw_components(modulus, exponent))
 }
 
 /// The uncompressed point, if it lies on the curve whose coordinates have `size` bytes.

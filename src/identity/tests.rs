@@ -7,6 +7,7 @@ mod provider;
 mod rotation;
 mod samples;
 mod strays;
+mod vectors;
 
 use super::*;
 use axum::http::StatusCode;

@@ -24,6 +24,7 @@ pub use blocked::{BlockedKeys, BlockedKeysError};
 pub use error::{Malformed, PossessionError, Weakness};
 pub use key::{KeyAlgorithm, SubjectKey};
 pub use proof::Hash;
+pub use weak::is_roca;
 
 /// The longest key or certificate signing request that is looked at, in bytes as sent. An
 /// RSA-4096 request with a generous subject is under 3 KiB of PEM.

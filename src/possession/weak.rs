@@ -34,6 +34,12 @@ pub(super) fn check_rsa(modulus: &[u8], exponent: &[u8]) -> Result<KeyAlgorithm,
     Ok(algorithm)
 }
 
+/// Whether a modulus, big-endian, comes from the generator whose keys can be factored
+/// (CVE-2017-15361).
+pub fn is_roca(modulus: &[u8]) -> bool {
+    Residues::of(&BigUint::from_bytes_be(modulus)).are_roca()
+}
+
 /// A number modulo each small prime.
 struct Residues(Vec<(u32, u32)>);
 

@@ -58,7 +58,7 @@ impl SignatureLog {
         };
         let log_id = match (key_details, major_version) {
             (ED25519, 2..) => {
-                let origin = origin.or(url.host_str()).unwrap_or_default();
+                let origin = origin.or_else(|| url.host_str()).unwrap_or_default();
                 note_key_id(origin, key.subject_public_key.raw_bytes())
             }
             _ => sha256(&der),

@@ -6,6 +6,7 @@ mod keys;
 mod mutations;
 mod pems;
 mod proofs;
+mod vectors;
 mod weaknesses;
 
 use std::{fs, path::PathBuf};
