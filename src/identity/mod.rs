@@ -22,6 +22,9 @@ mod config;
 mod discovery;
 mod domain;
 mod email;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod health;
 mod issuer;

@@ -2,6 +2,9 @@
 
 mod body;
 mod ctlog;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod http;
 mod legacy;

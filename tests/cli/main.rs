@@ -271,6 +271,41 @@ fn the_trust_files_of_a_deployment_are_printed_without_a_running_server() {
 }
 
 #[test]
+fn the_trusted_root_lacks_the_services_or_takes_any_file_for_them() {
+    let (_place, directory) = deployment();
+    let config = directory.join("vouchsafe.yaml");
+    edit(&config, |text| {
+        text.replace(
+            "  # signature-log:\n",
+            "  signature-log:\n    {url: https://rekor.example.com, major-version: 2, public-key: rekor.pub}\n",
+        )
+    });
+    let trusted_root = || {
+        vouchsafe(&[
+            "trust",
+            "trusted-root",
+            "--config",
+            config.to_str().unwrap(),
+        ])
+    };
+    let key = directory.join("rekor.pub");
+    assert!(error_of(&trusted_root()).contains(key.to_str().unwrap()));
+    fs::copy("testdata/keys/rsa-2048.pem", &key).unwrap();
+    let error = error_of(&check(&directory));
+    assert!(
+        error.contains(key.to_str().unwrap()) && error.contains("Ed25519"),
+        "{error}"
+    );
+    fs::copy("testdata/keys/ed25519.pem", &key).unwrap();
+    assert!(check(&directory).status.success());
+    let text = String::from_utf8(trusted_root().stdout).unwrap();
+    assert!(
+        text.contains("\"https://rekor.example.com\"") && text.contains("PKIX_ED25519"),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_empty_search_of_the_ledger_is_a_failure_a_script_can_see() {
     let (_place, directory) = deployment();
     let config = directory.join("vouchsafe.yaml");
