@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use axum::http::{Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use time::OffsetDateTime;
 use tracing::Instrument as _;
 
 use super::{App, health, problem};
@@ -58,7 +59,7 @@ impl Seen {
         let name = SPANS.iter().find(|(known, _)| *known == path);
         let name = name.filter(|_| *method == Method::POST);
         let name = name.map(|(_, name)| *name);
-        let kind = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
             return Self::Grpc(name);
         }
@@ -100,7 +101,7 @@ async fn page(State(app): State<Arc<App>>) -> impl IntoResponse {
     let keys = issuers.key_health().into_iter().map(|health| IssuerKeys {
         issuer: health.entry.to_owned(),
         failing: health.failing,
-        fetched: health.fetched.map(|at| at.unix_timestamp()),
+        fetched: health.fetched.map(OffsetDateTime::unix_timestamp),
     });
     let (_, ca_expiry) = app.issuance.authority.chain().validity();
     let reload = app.issuance.issuers.reload_state();
