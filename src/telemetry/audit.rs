@@ -378,6 +378,3 @@ const PLACES: usize = 1024;
 const RETRY: Duration = Duration::from_millis(250);
 /// How long the end waits for what is not written yet.
 const CLOSING: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests;
