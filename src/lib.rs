@@ -31,5 +31,6 @@ pub mod ledger;
 
 pub mod certificate;
 
+pub mod api;
 pub mod possession;
 pub mod telemetry;

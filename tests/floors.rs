@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Every room, what it may enter beside itself. Rooms of the craft never enter each other: they meet
 /// in `issuance` and `config` only.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
+    ("api", &[]),
     ("possession", &[]),
     ("telemetry", &[]),
     ("certificate", &["possession"]),
@@ -47,6 +48,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     (
         "server",
         &[
+            "api",
             "config",
             "issuance",
             "trust",

@@ -11,6 +11,7 @@ use crate::ledger::Ledger;
 
 pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
     let config = Config::read(&file)?;
+    config.certificates(now())?;
     let (issuers, warnings) = config.issuers()?;
     for warning in warnings {
         terminal::say(format_args!("{YELLOW}warning:{RESET} {warning}"));

@@ -1,4 +1,4 @@
-//! Follows the issuers' file while the server runs.
+//! Follows the files that may change while the server runs: the issuers and the listeners' certificates.
 
 use std::time::Duration;
 
@@ -7,35 +7,42 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::now;
-use crate::config::{Occasion, Outcome, Reloader};
+use crate::config::{Certificates, Occasion, Outcome, Reloader};
 
-/// Looks at the file in every `interval`, if there is one, and at every `hangup`. It ends never, or
-/// with a bug in the reader.
-pub(super) async fn follow(mut reloader: Reloader, interval: Option<Duration>, mut hangup: Signal) {
+/// Looks at the files in every `interval`, if there is one, and at every `hangup`. It ends never, or
+/// with a bug in a reader.
+pub(super) async fn follow(
+    mut reloader: Reloader,
+    certificates: Certificates,
+    interval: Option<Duration>,
+    mut hangup: Signal,
+) {
     let mut pause = interval;
     loop {
         let occasion = tokio::select! {
             Some(()) = hangup.recv() => {
-                tracing::info!("SIGHUP: reading the issuers again");
+                tracing::info!("SIGHUP: reading issuers and certificates again");
                 Occasion::Demand
             }
             () = wait(pause) => Occasion::Interval,
         };
         // Disks can be slow, and a certificate in the file is parsed by libraries of others.
+        let shown = certificates.clone();
         let looked = spawn_blocking(move || {
-            let outcome = reloader.look(occasion, now());
-            (reloader, outcome)
+            let mut outcomes = vec![reloader.look(occasion, now())];
+            outcomes.extend(shown.all().map(|shown| shown.look(occasion, now())));
+            (reloader, outcomes.contains(&Outcome::Settling))
         });
-        let Ok((looked, outcome)) = looked.await else {
+        let Ok((looked, is_settling)) = looked.await else {
             tracing::error!(
-                "reading the issuers' file ended in a panic; it is not followed any more"
+                "reading issuers or certificates ended in a panic; they are not followed any more"
             );
             return;
         };
         reloader = looked;
-        pause = match outcome {
-            Outcome::Settling => interval.map(|interval| interval.min(SETTLE)),
-            Outcome::Unchanged | Outcome::Loaded | Outcome::Refused => interval,
+        pause = match is_settling {
+            true => interval.map(|interval| interval.min(SETTLE)),
+            false => interval,
         };
     }
 }

@@ -11,7 +11,7 @@ use super::fulcio::{self, Translated};
 use super::reload::follow;
 use super::{Failure, now};
 use crate::config::Config;
-use crate::server::{self, App};
+use crate::server::{self, App, Listener};
 use crate::telemetry::{self, audit, traces};
 
 #[derive(Debug, clap::Args)]
@@ -68,10 +68,14 @@ fn program_name(word: &str) -> Result<String, &'static str> {
     }
 }
 
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .map_err(|error| format!("cannot listen on {address}: {error}").into())
+}
+
 /// Answers with metrics at an address of their own.
 fn watched(address: SocketAddr, app: &Arc<App>) -> Result<JoinHandle<()>, Failure> {
-    let listener = TcpListener::bind(address)
-        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener = bind(address)?;
     tracing::info!(listen = %listener.local_addr()?, "metrics");
     let router = app.metrics_router();
     Ok(tokio::spawn(async move {
@@ -99,6 +103,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(sink) = config.audit() {
         audit::install(&sink).map_err(|error| format!("the audit trail {sink}: {error}"))?;
     }
+    let certificates = config.certificates(now())?;
     let stack = config.open(now()).await?;
     let log = stack.issuance.log.clone();
     let limits = config.limits();
@@ -109,15 +114,22 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         limits.issuing_threads(),
         limits.issuing_queue,
     )?;
-    let listener = TcpListener::bind(config.listen())
-        .map_err(|error| format!("cannot listen on {}: {error}", config.listen()))?;
-    tracing::info!(listen = %listener.local_addr()?, public_url = config.public_url(), log = config.log_origin(), "serving");
+    let listener = bind(config.listen())?;
+    let address = listener.local_addr()?;
+    let mut listeners = vec![Listener::new(listener, certificates.main())];
+    if let Some(address) = config.grpc_listen() {
+        let listener = bind(address)?;
+        tracing::info!(listen = %listener.local_addr()?, "second listener");
+        listeners.push(Listener::new(listener, certificates.grpc()));
+    }
+    tracing::info!(listen = %address, tls = certificates.main().is_some(), public_url = config.public_url(), log = config.log_origin(), "serving");
 
     let metrics = config
         .metrics_listen()
         .map(|address| watched(address, &app));
     let metrics = metrics.transpose()?;
-    let following = tokio::spawn(follow(stack.reloader, config.reload_interval(), hangup));
+    let interval = config.reload_interval();
+    let following = tokio::spawn(follow(stack.reloader, certificates, interval, hangup));
     let mut failed = None;
     let shutdown = async {
         tokio::select! {
@@ -129,7 +141,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             }
         }
     };
-    server::serve(listener, &app, shutdown).await?;
+    server::serve(listeners, &app, shutdown).await?;
     following.abort();
     app.drain().await;
     issuance.close().await;

@@ -6,11 +6,15 @@ pub mod fresh;
 mod open;
 mod reload;
 mod settings;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use time::OffsetDateTime;
 
 pub use open::{OpenError, Opened};
 pub use reload::{Occasion, Outcome, Reloader};
@@ -19,6 +23,7 @@ pub use settings::{
     Development, LedgerSettings, Limits, LogSettings, Secret, Services, Settings, SignatureLog,
     TimestampAuthority, Tls,
 };
+pub use tls::ServerCertificate;
 
 use crate::authority::file::read_text;
 use crate::telemetry::LogFormat;
@@ -31,6 +36,13 @@ pub struct Config {
     base: PathBuf,
     settings: Settings,
     public_url: PublicUrl,
+}
+
+/// What the listeners show.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    main: Option<Arc<ServerCertificate>>,
+    grpc: Option<Arc<ServerCertificate>>,
 }
 
 /// A file that cannot be used, where, and why.
@@ -138,16 +150,24 @@ impl Config {
         self.settings.metrics_listen
     }
 
-    /// The certificate and key of the main listener, which speaks plain text without them.
-    pub fn tls(&self) -> Option<Tls> {
-        self.settings.tls.as_ref().map(|tls| self.resolved(tls))
-    }
-
-    /// The certificate and key of the listener for gRPC: its own or the main listener's.
-    pub fn grpc_tls(&self) -> Option<Tls> {
-        let own = self.settings.grpc_tls.as_ref();
-        own.or(self.settings.tls.as_ref())
-            .map(|tls| self.resolved(tls))
+    /// Loads the certificates of the main listener and of the one for gRPC, which shows the main one's
+    /// if it has none of its own. A listener without one speaks plain text.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file that is wrong.
+    pub fn certificates(&self, now: OffsetDateTime) -> Result<Certificates, ConfigError> {
+        let Settings { tls, grpc_tls, .. } = &self.settings;
+        let load =
+            |listener, files: &Tls| ServerCertificate::load(listener, self.resolved(files), now);
+        let main = tls
+            .as_ref()
+            .map(|files| load("listen", files))
+            .transpose()?;
+        let grpc = grpc_tls
+            .as_ref()
+            .map(|files| load("grpc-listen", files))
+            .transpose()?;
+        Ok(Certificates { main, grpc })
     }
 
     /// How often the issuers' file is looked at; never, where there is nothing.
@@ -223,6 +243,23 @@ impl ConfigError {
     /// The file and, where one line is to blame, its number counted from 1.
     pub fn place(&self) -> (&Path, Option<usize>) {
         (&self.file, self.line)
+    }
+}
+
+impl Certificates {
+    /// The main listener's.
+    pub fn main(&self) -> Option<Arc<ServerCertificate>> {
+        self.main.clone()
+    }
+
+    /// That of the listener for gRPC.
+    pub fn grpc(&self) -> Option<Arc<ServerCertificate>> {
+        self.grpc.clone().or_else(|| self.main())
+    }
+
+    /// Each of them once.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<ServerCertificate>> {
+        self.main.iter().chain(&self.grpc)
     }
 }
 

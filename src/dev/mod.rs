@@ -150,7 +150,7 @@ impl Stack {
         let serving = tokio::spawn(async move {
             let provider =
                 server::serve_router(provider_listener, provider_router, until(provider_stopped));
-            let ca = server::serve(ca, &served, until(stopped));
+            let ca = server::serve(vec![ca.into()], &served, until(stopped));
             tokio::try_join!(provider, ca).map(|_| ())
         });
         let urls = serde_json::json!({"ca": ca_url, "provider": provider_url});

@@ -37,14 +37,23 @@ pub enum ClaimError {
         expected: String,
     },
     /// Its time is over.
-    #[error("the token has expired")]
-    Expired,
+    #[error("the token expired {seconds} s ago")]
+    Expired {
+        /// How long ago.
+        seconds: i64,
+    },
     /// `nbf` lies ahead.
-    #[error("the token is not valid yet")]
-    NotYetValid,
+    #[error("the token is not valid before {seconds} s from now")]
+    NotYetValid {
+        /// How far ahead.
+        seconds: i64,
+    },
     /// `iat` lies ahead.
-    #[error("the token was issued in the future")]
-    IssuedInFuture,
+    #[error("the token was issued {seconds} s in the future")]
+    IssuedInFuture {
+        /// How far ahead.
+        seconds: i64,
+    },
     /// A token that could be stolen and used for days.
     #[error("the token's lifetime is longer than {} hours", MAX_LIFETIME.whole_hours())]
     Lifetime,
@@ -86,14 +95,21 @@ impl Claims {
             return Err(ClaimError::Missing("exp".to_owned()));
         };
         if now >= expires + EXPIRY_LEEWAY {
-            return Err(ClaimError::Expired);
+            let seconds = (now - expires).whole_seconds();
+            return Err(ClaimError::Expired { seconds });
         }
-        if moment(&claims, "nbf")?.is_some_and(|from| from > now + SKEW) {
-            return Err(ClaimError::NotYetValid);
+        if let Some(from) = moment(&claims, "nbf")?
+            && from > now + SKEW
+        {
+            let seconds = (from - now).whole_seconds();
+            return Err(ClaimError::NotYetValid { seconds });
         }
         let issued = moment(&claims, "iat")?;
-        if issued.is_some_and(|issued| issued > now + SKEW) {
-            return Err(ClaimError::IssuedInFuture);
+        if let Some(issued) = issued
+            && issued > now + SKEW
+        {
+            let seconds = (issued - now).whole_seconds();
+            return Err(ClaimError::IssuedInFuture { seconds });
         }
         // Without `iat` the life that is left is what can be limited.
         if expires - issued.unwrap_or(now) > MAX_LIFETIME {

@@ -39,8 +39,8 @@ pub enum KeySetError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// An algorithm that the issuer does not use.
-    #[error("the token is signed by an algorithm that its issuer does not use")]
-    Algorithm,
+    #[error("the token is signed with {0:?}, which its issuer does not use")]
+    Algorithm(Algorithm),
     /// No key of that name and for that algorithm.
     #[error("the issuer has no key for this token")]
     Key,
@@ -109,7 +109,7 @@ impl KeySet {
         signature_length: usize,
     ) -> Result<(), SignatureError> {
         if !self.algorithms.contains(&algorithm) {
-            return Err(SignatureError::Algorithm);
+            return Err(SignatureError::Algorithm(algorithm));
         }
         let mut outcome = SignatureError::Key;
         for key in &self.keys {

@@ -1,6 +1,7 @@
 //! Whether the server lives, whether it can issue, and the files that verifiers need.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
@@ -10,7 +11,9 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-use super::problem;
+use super::problem::Problem;
+use super::reply::PEM_CHAIN;
+use super::request_id::RequestId;
 use super::{App, now};
 use crate::certificate::profile::LIFETIME;
 use crate::issuance::{ReloadFailure, ReloadState};
@@ -61,13 +64,14 @@ pub(super) async fn readyz(
 }
 
 /// What has to be well for a certificate to be issued, and whether it is.
-pub(super) async fn checks(app: &App) -> [(&'static str, bool); 4] {
+pub(super) async fn checks(app: &App) -> [(&'static str, bool); 5] {
     let (_, not_after) = app.issuance.authority.chain().validity();
     [
         ("authority", now() + LIFETIME < not_after),
         ("log", app.issuance.log.in_service()),
         ("ledger", app.issuance.ledger.healthy().await.is_ok()),
         ("audit", audit::accepts()),
+        ("open", !app.is_closing.load(Ordering::Relaxed)),
     ]
 }
 
@@ -101,14 +105,18 @@ fn timestamp(time: OffsetDateTime) -> String {
 }
 
 /// `GET /trust/{file}`: the files of `vouchsafe trust`, under the same names.
-pub(super) async fn trust_file(State(app): State<Arc<App>>, Path(file): Path<String>) -> Response {
+pub(super) async fn trust_file(
+    State(app): State<Arc<App>>,
+    id: RequestId,
+    Path(file): Path<String>,
+) -> Response {
     let files = &app.documents.trust;
     let (kind, text) = match file.as_str() {
         "trusted-root" => ("application/json", &files.trusted_root),
         "signing-config" => ("application/json", &files.signing_config),
         "client-config" => ("application/json", &files.client_config),
-        "bundle" => ("application/pem-certificate-chain", &files.bundle),
-        _ => return problem::not_found().await.into_response(),
+        "bundle" => (PEM_CHAIN, &files.bundle),
+        _ => return Problem::not_found(&id).into_response(),
     };
     ([(header::CONTENT_TYPE, kind)], text.clone()).into_response()
 }

@@ -5,34 +5,36 @@ mod ctlog;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
+mod guard;
 mod health;
 mod http;
 mod legacy;
+mod listen;
 mod observe;
 mod pool;
 mod problem;
+mod reason;
 mod reply;
 mod request_id;
 mod trail;
 
-use std::future::Future;
-use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::http::{HeaderName, Method, header};
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
-use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use der::pem::LineEnding;
-use hyper_util::rt::TokioTimer;
 use time::OffsetDateTime;
-use tower_http::catch_panic::CatchPanicLayer;
+use tonic_health::server::HealthReporter;
+use tower_http::cors::{Any, CorsLayer};
 use tracing::Instrument as _;
 
+pub use self::listen::{Listener, serve, serve_router};
 use self::pool::Pool;
 use self::problem::Problem;
 use self::reply::{CertificateChain, Configuration, TrustBundle};
@@ -54,6 +56,10 @@ pub struct App {
     issuance: Issuance,
     pool: Pool,
     documents: Documents,
+    /// What the health service of gRPC tells.
+    reporter: HealthReporter,
+    /// Set once the server takes no more requests.
+    is_closing: AtomicBool,
 }
 
 /// Answers that never change while the server runs, written once.
@@ -109,6 +115,8 @@ impl App {
             issuance,
             pool,
             documents,
+            reporter: HealthReporter::new(),
+            is_closing: AtomicBool::new(false),
         }))
     }
 
@@ -139,12 +147,13 @@ impl App {
             .route("/readyz", get(health::readyz))
             .method_not_allowed_fallback(problem::method_not_allowed)
             .nest(LOG_PREFIX, log)
-            .fallback(problem::not_found)
-            .layer(CatchPanicLayer::custom(problem::panicked))
-            .layer(from_fn_with_state(DEADLINE, problem::deadline))
+            .with_state(Arc::clone(self))
+            .merge(grpc::routes(self))
+            .fallback(guard::nowhere)
+            .layer(from_fn(guard::guard))
+            .layer(cors())
             .layer(from_fn(request_id::name_request))
             .layer(from_fn(observe::measure))
-            .with_state(Arc::clone(self))
     }
 
     /// Issues one certificate on the issuing threads, writes the one log line about it, and answers
@@ -225,10 +234,15 @@ impl App {
         Ok(json)
     }
 
+    /// From now on the server says that it is about to end.
+    fn close(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until nothing is being issued any more, for those too whose callers have gone; not longer
     /// than [`serve`] waits for answers. Then log and ledger may be closed.
     pub async fn drain(&self) {
-        if tokio::time::timeout(DRAIN, self.pool.drained())
+        if tokio::time::timeout(listen::DRAIN, self.pool.drained())
             .await
             .is_err()
         {
@@ -237,58 +251,20 @@ impl App {
     }
 }
 
-/// Answers on `listener`, which the caller bound, until `shutdown` ends; then takes no new requests
-/// and gives those under way 30 seconds to end.
-///
-/// # Errors
-/// A listener that cannot be used.
-pub async fn serve(
-    listener: TcpListener,
-    app: &Arc<App>,
-    shutdown: impl Future<Output = ()>,
-) -> std::io::Result<()> {
-    serve_router(listener, app.router(), shutdown).await
-}
-
-/// The same for any routes.
-///
-/// # Errors
-/// A listener that cannot be used.
-pub async fn serve_router(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()>,
-) -> std::io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener)?
-        .first_request_timeout(HEADER_READ)
-        .acceptor(NoDelayAcceptor::new())
-        .handle(handle.clone());
-    server
-        .http_builder()
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES);
-    server
-        .http_builder()
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
-        .max_pending_accept_reset_streams(20)
-        .max_header_list_size(32 << 10)
-        .keep_alive_interval(Duration::from_secs(20));
-    let serving = server.serve(router.into_make_service());
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => ended,
-        () = shutdown => {
-            handle.graceful_shutdown(Some(DRAIN));
-            serving.await
-        }
-    }
+/// What browsers are told: whoever has a token may ask from anywhere, since nothing here depends on
+/// cookies.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([
+            header::ACCEPT,
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("x-requested-with"),
+            request_id::REQUEST_ID,
+        ])
+        .expose_headers([header::RETRY_AFTER, request_id::REQUEST_ID])
 }
 
 /// The street's clock.
@@ -323,12 +299,3 @@ impl std::fmt::Display for Hex<'_> {
 const MAX_BODY: usize = 64 << 10;
 /// A chain for the log.
 const MAX_SUBMISSION: usize = 128 << 10;
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER_BYTES: usize = 32 << 10;
-/// How long a client may take until its first request, and over HTTP/1 to send its headers, which is
-/// also the life of an idle connection.
-const HEADER_READ: Duration = Duration::from_secs(5);
-/// How long a request may take in all.
-const DEADLINE: Duration = Duration::from_secs(20);
-/// How long requests under way may take once the server was told to stop.
-const DRAIN: Duration = Duration::from_secs(30);

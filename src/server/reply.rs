@@ -88,14 +88,9 @@ impl From<&ConfiguredIssuer> for OidcIssuer {
     }
 }
 
-/// The media type of every PEM chain this server answers with.
+/// A chain in PEM.
 pub(super) fn pem(status: StatusCode, pem: String) -> Response {
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/pem-certificate-chain")],
-        pem,
-    )
-        .into_response()
+    (status, [(header::CONTENT_TYPE, PEM_CHAIN)], pem).into_response()
 }
 
 /// A JSON document that was written once.
@@ -106,3 +101,6 @@ pub(super) fn prepared_json(document: &bytes::Bytes) -> Response {
     )
         .into_response()
 }
+
+/// The media type of every PEM chain that this server answers with.
+pub(super) const PEM_CHAIN: &str = "application/pem-certificate-chain";

@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{Extensions, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::convert::Infallible;
@@ -30,6 +30,12 @@ impl RequestId {
         }
     }
 
+    /// The name of a request among what was attached to it.
+    pub(super) fn among(extensions: &Extensions) -> Self {
+        let name = extensions.get::<Self>().cloned();
+        name.unwrap_or_else(|| Self("-".into()))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -45,11 +51,7 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .unwrap_or_else(|| Self("-".into())))
+        Ok(Self::among(&parts.extensions))
     }
 }
 

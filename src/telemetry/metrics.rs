@@ -315,19 +315,17 @@ const METHODS: [&str; 9] = [
 ];
 
 /// The methods that are offered over gRPC: service, method, and whether answers are a stream.
-const GRPC_METHODS: [(&str, &str, &str); 6] = [
+const GRPC_METHODS: [(&str, &str, &str); 7] = [
     (CA_V2, "CreateSigningCertificate", "unary"),
     (CA_V2, "GetTrustBundle", "unary"),
     (CA_V2, "GetConfiguration", "unary"),
     ("grpc.health.v1.Health", "Check", "unary"),
     ("grpc.health.v1.Health", "Watch", "server_stream"),
-    (
-        "dev.sigstore.fulcio.v1beta.CA",
-        "CreateSigningCertificate",
-        "unary",
-    ),
+    (CA_V1, "CreateSigningCertificate", "unary"),
+    (CA_V1, "GetRootCertificate", "unary"),
 ];
 const CA_V2: &str = "dev.sigstore.fulcio.v2.CA";
+const CA_V1: &str = "dev.sigstore.fulcio.v1beta.CA";
 
 /// The codes of gRPC by their numbers.
 const GRPC_CODES: [&str; 17] = [

@@ -9,14 +9,25 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 use time::OffsetDateTime;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tonic::transport::ClientTlsConfig;
 use vouchsafe::authority::hierarchy::Curve;
 use vouchsafe::config::Config;
 use vouchsafe::config::fresh::{self, Entropy, Plan};
 use vouchsafe::issuance::Issuance;
-use vouchsafe::server::{self, App};
+use vouchsafe::server::{self, App, Listener};
 
+use super::door::Verdict;
 use super::provider::Provider;
+use super::tls::TlsFiles;
+
+/// What carries the requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Transport {
+    Plain,
+    Tls,
+}
 
 /// A running server and all that belongs to it.
 pub(crate) struct House {
@@ -25,27 +36,49 @@ pub(crate) struct House {
     pub(crate) issuance: Issuance,
     url: String,
     directory: TempDir,
+    certificate: Option<TlsFiles>,
+    stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
 
 impl House {
     pub(crate) async fn open() -> Self {
+        Self::open_with(Transport::Plain).await
+    }
+
+    pub(crate) async fn open_with(transport: Transport) -> Self {
         // First of all: it installs the provider of cryptography that the issuers' client needs too.
         let http = vouchsafe::client::http_client().unwrap();
         let provider = Provider::start().await;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let file = deploy(directory.path(), &url, &provider).await;
+        let plain = format!("http://{address}");
+        let file = deploy(directory.path(), &plain, &provider).await;
+        let (url, http, certificate) = match transport {
+            Transport::Plain => (plain, http, None),
+            Transport::Tls => {
+                let certificate = TlsFiles::write(directory.path(), "tls");
+                certificate.set(&file, "tls");
+                let url = format!("https://{address}");
+                (
+                    url,
+                    certificate.client().build().unwrap(),
+                    Some(certificate),
+                )
+            }
+        };
 
         let config = Config::read(&file).unwrap();
+        let certificates = config.certificates(OffsetDateTime::now_utc()).unwrap();
         let opened = config.open(OffsetDateTime::now_utc()).await.unwrap();
         let issuance = opened.issuance.clone();
+        let (stop, stopped) = oneshot::channel();
         let app = App::new(opened.issuance, opened.trust, 2, 64).unwrap();
         let serving = tokio::spawn(async move {
-            server::serve(listener, &app, std::future::pending())
-                .await
-                .unwrap();
+            let listeners = vec![Listener::new(listener, certificates.main())];
+            let until = async { drop(stopped.await) };
+            server::serve(listeners, &app, until).await.unwrap();
         });
         Self {
             provider,
@@ -53,8 +86,32 @@ impl House {
             issuance,
             url,
             directory,
+            certificate,
+            stop: Some(stop),
             serving,
         }
+    }
+
+    /// What a client of gRPC has to trust.
+    pub(crate) fn tls(&self) -> Option<ClientTlsConfig> {
+        let certificate = self.certificate.as_ref()?;
+        let trusted = tonic::transport::Certificate::from_pem(&certificate.pem);
+        Some(ClientTlsConfig::new().ca_certificate(trusted))
+    }
+
+    /// What it shows in TLS.
+    pub(crate) fn certificate(&self) -> &TlsFiles {
+        self.certificate.as_ref().unwrap()
+    }
+
+    /// Tells the server to end, as a signal does.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until it has.
+    pub(crate) async fn ended(&mut self) {
+        (&mut self.serving).await.unwrap();
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -205,13 +262,45 @@ impl Answer {
         assert_eq!(detail["domain"], "vouchsafe", "{json}");
         let id = self.header("x-request-id").unwrap_or_default();
         assert!(!id.is_empty(), "every answer has a name: {self:?}");
-        let is_retried = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(detail["metadata"]["request_id"], id, "{json}");
+        let is_retried = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        let is_retried = is_retried.contains(&self.status);
         assert_eq!(self.header("retry-after").is_some(), is_retried, "{self:?}");
         Refusal {
             status: self.status.as_u16(),
             code: json["code"].as_u64().unwrap(),
             message: json["message"].as_str().unwrap().to_owned(),
             reason: detail["reason"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// The refusal as all doors have it.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let Refusal {
+            status,
+            code,
+            message,
+            reason,
+        } = self.problem();
+        let expected = match code {
+            3 => 400,
+            4 => 504,
+            5 => 404,
+            8 => 429,
+            12 => 501,
+            14 => 503,
+            _ => 500,
+        };
+        assert_eq!(status, expected, "{}", self.text());
+        let detail = &self.json()["details"][0]["metadata"]["detail"];
+        Verdict {
+            code,
+            message,
+            reason,
+            detail: detail.as_str().unwrap_or_default().to_owned(),
         }
     }
 

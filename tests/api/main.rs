@@ -15,9 +15,12 @@
 
 mod bodies;
 mod caller;
+mod conformance;
 mod documents;
+mod door;
 mod faults;
 mod fulcio;
+mod grpc;
 mod house;
 mod issued;
 mod keys;
@@ -27,4 +30,5 @@ mod process;
 mod provider;
 mod reload;
 mod shapes;
+mod tls;
 mod tokens;

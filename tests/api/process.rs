@@ -66,7 +66,11 @@ impl Program {
             child,
             reading: Some(reading),
         };
-        heard.recv_timeout(Duration::from_secs(60)).expect(ready);
+        if heard.recv_timeout(Duration::from_secs(60)).is_err() {
+            program.signal("KILL");
+            let (status, lines) = program.ended();
+            panic!("never {ready}: {status}, {lines:#?}");
+        }
         program
     }
 

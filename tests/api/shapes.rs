@@ -130,3 +130,48 @@ async fn every_answer_has_a_name_and_a_tame_one_is_kept() {
     assert_ne!(one.header("x-request-id"), two.header("x-request-id"));
     assert!(one.header("x-request-id").is_some());
 }
+
+/// Browsers send a token in the body or, after asking, in the header.
+#[tokio::test]
+async fn a_browser_may_ask_from_anywhere() {
+    let house = House::open().await;
+    let origin = ("origin", "https://sign.example.com");
+    let preflight = [
+        origin,
+        ("access-control-request-method", "POST"),
+        (
+            "access-control-request-headers",
+            "authorization,content-type",
+        ),
+    ];
+    let answer = house
+        .send(Method::OPTIONS, V2, &preflight, Vec::new())
+        .await;
+    assert!(answer.status.is_success(), "{answer:?}");
+    let allowed = |name: &str| answer.header(name).unwrap_or_default().to_lowercase();
+    assert_eq!(allowed("access-control-allow-origin"), "*");
+    assert!(allowed("access-control-allow-methods").contains("post"));
+    for header in ["authorization", "content-type", "x-requested-with"] {
+        assert!(allowed("access-control-allow-headers").contains(header));
+    }
+    assert_eq!(answer.header("access-control-allow-credentials"), None);
+
+    let caller = Caller::new("one@example.com");
+    let body = caller.v2(Some(&house.provider.token(&caller.name)));
+    let good = house.post(V2, &[origin], body.to_string()).await;
+    good.leaf();
+    let refused = house.post(V2, &[origin], "{}").await;
+    let asked = [origin];
+    let elsewhere = house.send(Method::GET, "/nowhere", &asked, Vec::new());
+    let bundle = house.send(Method::GET, "/api/v2/trustBundle", &asked, Vec::new());
+    for answer in [good, refused, elsewhere.await, bundle.await] {
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        let exposed = answer.header("access-control-expose-headers").unwrap();
+        assert!(exposed.contains("x-request-id") && exposed.contains("retry-after"));
+        let leaked = answer
+            .headers
+            .keys()
+            .find(|name| name.as_str().starts_with("grpc-"));
+        assert_eq!(leaked, None);
+    }
+}
