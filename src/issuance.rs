@@ -1,12 +1,14 @@
 //! The whole path of a signing request, in order. Every door of the street leads here and there is
 //! no second way to a signature.
 
+mod limits;
 mod trusted;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use limits::{Limit, Limited, Limiter, Quotas, Rate, RateLimits};
 pub use trusted::{ReloadFailure, ReloadState, TrustedIssuers};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -63,6 +65,9 @@ pub enum IssueError {
     /// Who asks could not be established.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Whoever it is asks too often.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     /// The key is not good enough, or not proven to be the caller's.
     #[error(transparent)]
     Possession(#[from] PossessionError),
@@ -85,6 +90,8 @@ pub enum IssueError {
 pub struct Issuance {
     /// Whom we believe. A request sees one state of it from its start to its end.
     pub issuers: Arc<TrustedIssuers>,
+    /// How often anybody may ask, if that is limited.
+    pub quotas: Option<Arc<Quotas>>,
     /// Who signs.
     pub authority: Arc<Authority>,
     /// Where everybody can see it.
@@ -114,6 +121,11 @@ impl Issuance {
         let principal = Step::Authenticate
             .take(issuers.authenticate(&request.unverified_token, now))
             .await?;
+        if let Some(quotas) = &self.quotas {
+            let (issuer, subject) = (&principal.issuer, &principal.subject);
+            let entry = issuers.entry_of(issuer).unwrap_or(issuer);
+            quotas.admit(entry, issuer, subject, now)?;
+        }
         let key = Step::Prove
             .take(async { possession::prove(&request.key, &principal.challenge) })
             .await?;

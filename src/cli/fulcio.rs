@@ -22,6 +22,7 @@ use crate::config::{
     AuthorityFiles, AuthorityMemory, AuthoritySettings, Config, DEFAULT_RELOAD_SECONDS,
     Development, LOG_PREFIX, LedgerSettings, Limits, LogSettings, Secret, Services, Settings, Tls,
 };
+use crate::issuance::RateLimits;
 use crate::telemetry::LogFormat;
 
 /// What Fulcio has no flag for.
@@ -183,7 +184,16 @@ impl Start {
                 database: state.join("ledger.sqlite"),
             },
             services: Services::default(),
-            limits: Limits::default(),
+            // Fulcio has no limits, and its deployments have proxies in front that we know nothing of.
+            limits: Limits {
+                connections_per_address: Limits::default().connections,
+                ..Limits::default()
+            },
+            rate_limits: RateLimits {
+                enabled: false,
+                ..RateLimits::default()
+            },
+            trusted_proxies: Vec::new(),
             audit: None,
             log_format: match given.value("log_type") {
                 "dev" => LogFormat::Text,

@@ -106,14 +106,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let certificates = config.certificates(now())?;
     let stack = config.open(now()).await?;
     let log = stack.issuance.log.clone();
-    let limits = config.limits();
     let issuance = stack.issuance.clone();
-    let app = App::new(
-        stack.issuance,
-        stack.trust,
-        limits.issuing_threads(),
-        limits.issuing_queue,
-    )?;
+    let app = App::new(stack.issuance, stack.trust, config.bounds())?;
     let listener = bind(config.listen())?;
     let address = listener.local_addr()?;
     let mut listeners = vec![Listener::new(listener, certificates.main())];

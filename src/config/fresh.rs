@@ -255,8 +255,11 @@ async fn write_all(
             &format!("listen: {}", plan.listen),
         )
         .replace("file: passphrase", &format!("file: {quoted}"));
-    let development = if plan.development { DEVELOPMENT } else { "" };
-    write(&at.join("vouchsafe.yaml"), 0o644, &(settings + development))?;
+    let settings = match plan.development {
+        true => settings.replace(LIMITED, UNLIMITED) + DEVELOPMENT,
+        false => settings,
+    };
+    write(&at.join("vouchsafe.yaml"), 0o644, &settings)?;
     write(&at.join("issuers.yaml"), 0o644, plan.issuers)?;
 
     let config = Config::read(&at.join("vouchsafe.yaml"))?;
@@ -307,6 +310,10 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), FreshError> {
 
 const DEVELOPMENT: &str =
     "\n# Not for production.\ndevelopment:\n  allow-http-loopback-issuers: true\n";
+/// A developer is one subject and asks as often as he likes.
+const LIMITED: &str = "rate-limits:\n  enabled: true";
+const UNLIMITED: &str = "rate-limits:\n  enabled: false";
+
 const SAMPLE: &str = include_str!("../../config/vouchsafe.yaml");
 
 /// The directory of log and ledger in a directory for data.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use time::OffsetDateTime;
 
 pub use open::{OpenError, Opened};
@@ -26,6 +27,7 @@ pub use settings::{
 pub use tls::ServerCertificate;
 
 use crate::authority::file::read_text;
+use crate::issuance::{Rate, RateLimits};
 use crate::telemetry::LogFormat;
 use crate::telemetry::audit::Sink;
 
@@ -36,6 +38,17 @@ pub struct Config {
     base: PathBuf,
     settings: Settings,
     public_url: PublicUrl,
+}
+
+/// How much work a server takes on at once, and from whom.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// At once.
+    pub limits: Limits,
+    /// In a second.
+    pub rate_limits: RateLimits,
+    /// Whose word counts about addresses.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// What the listeners show.
@@ -96,10 +109,23 @@ impl Config {
         let Limits {
             issuing_threads,
             issuing_queue,
+            connections,
+            connections_per_address,
         } = settings.limits;
-        if issuing_threads > 1024 || !(1..=65_536).contains(&issuing_queue) {
-            let reason = "issuing-threads is at most 1024 and issuing-queue 1 to 65536".to_owned();
+        let counts = [issuing_queue, connections, connections_per_address];
+        if issuing_threads > 1024 || !counts.iter().all(|count| (1..=65_536).contains(count)) {
+            let reason = "issuing-threads is at most 1024, the others are 1 to 65536".to_owned();
             return Err(("limits", reason));
+        }
+        let RateLimits {
+            enabled: _,
+            address,
+            issuer,
+            subject,
+        } = settings.rate_limits;
+        if ![address, issuer, subject].iter().all(Rate::is_sound) {
+            let reason = "per-second is 1 to 100000 and burst 1 to 1000000".to_owned();
+            return Err(("rate-limits", reason));
         }
         if settings.reload_seconds > 3600 {
             let reason = "reload-seconds is at most 3600".to_owned();
@@ -211,9 +237,13 @@ impl Config {
         &self.settings.services
     }
 
-    /// How much work is taken on at once.
-    pub const fn limits(&self) -> Limits {
-        self.settings.limits
+    /// How much work is taken on at once, and from whom.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            limits: self.settings.limits,
+            rate_limits: self.settings.rate_limits.clone(),
+            trusted_proxies: self.settings.trusted_proxies.clone(),
+        }
     }
 
     /// Where decisions are recorded, if anywhere.

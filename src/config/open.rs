@@ -16,7 +16,7 @@ use crate::authority::{Authority, AuthorityError};
 use crate::ctlog::signer::{LogSigner, LogVerifier};
 use crate::ctlog::{self, Chains, Log, LogError};
 use crate::identity::{self, Issuers};
-use crate::issuance::{Issuance, TrustedIssuers};
+use crate::issuance::{Issuance, Quotas, TrustedIssuers};
 use crate::ledger::{Ledger, LedgerError};
 use crate::trust::{
     self, Service, SignatureLog, SigningConfig, TimestampAuthority, TransparencyLog, TrustError,
@@ -169,6 +169,7 @@ impl Config {
         let reloader = Reloader::new(source, Arc::clone(&issuers), fingerprint);
         let issuance = Issuance {
             issuers,
+            quotas: Quotas::new(&self.settings.rate_limits).map(Arc::new),
             authority: Arc::new(authority),
             log,
             ledger: Arc::new(ledger),

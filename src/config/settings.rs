@@ -1,13 +1,15 @@
 //! What `vouchsafe.yaml` says, as it says it. [`Config`](super::Config) is what has been checked.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::authority::file::Passphrase;
+use crate::issuance::RateLimits;
 use crate::telemetry::LogFormat;
 
 /// What the file says. Unknown fields are refused: a misspelt setting must not be a silent default.
@@ -46,6 +48,13 @@ pub struct Settings {
     /// How much work is taken on at once.
     #[serde(default)]
     pub limits: Limits,
+    /// How often anybody may ask.
+    #[serde(default)]
+    pub rate_limits: RateLimits,
+    /// The networks of our own proxies, whose `X-Forwarded-For` is believed and whose connections are
+    /// many clients'; loopback, unless something else is said.
+    #[serde(default = "default_trusted_proxies")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Where decisions are recorded besides the ledger.
     pub audit: Option<AuditSettings>,
     /// How log lines look.
@@ -189,6 +198,10 @@ pub struct Limits {
     pub issuing_threads: usize,
     /// Requests that may wait for them before the next is answered with 503. 1 to 65536.
     pub issuing_queue: usize,
+    /// Connections to all listeners together. 1 to 65536.
+    pub connections: usize,
+    /// Connections from one address, or from one network of 64 bits in IPv6. 1 to 65536.
+    pub connections_per_address: usize,
 }
 
 impl Limits {
@@ -206,6 +219,8 @@ impl Default for Limits {
         Self {
             issuing_threads: 0,
             issuing_queue: 256,
+            connections: 4096,
+            connections_per_address: 64,
         }
     }
 }
@@ -245,9 +260,80 @@ const fn default_listen() -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5555)
 }
 
+/// Loopback, from where only this host can ask.
+pub(super) fn default_trusted_proxies() -> Vec<IpNet> {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let v6 = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
+    vec![IpNet::V4(v4), IpNet::V6(v6)]
+}
+
 const fn default_reload_seconds() -> u32 {
     DEFAULT_RELOAD_SECONDS
 }
 
 /// How often the issuers' file is looked at unless somebody says otherwise.
 pub const DEFAULT_RELOAD_SECONDS: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of the first table of `docs/limits.md`: setting and default.
+    #[test]
+    fn the_limits_are_those_that_are_documented_and_those_of_the_sample() {
+        let text = std::fs::read_to_string("docs/limits.md").unwrap();
+        let documented: Vec<(&str, &str)> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|line| line.split_once("` | "))
+            .map(|(setting, rest)| (setting, rest.split(" | ").next().unwrap_or_default()))
+            .collect();
+        let Limits {
+            issuing_threads,
+            issuing_queue,
+            connections,
+            connections_per_address,
+        } = Limits::default();
+        let RateLimits {
+            enabled,
+            address,
+            issuer,
+            subject,
+        } = RateLimits::default();
+        let rate = |rate: crate::issuance::Rate| {
+            format!("{} a second, {} at once", rate.per_second, rate.burst)
+        };
+        let proxies: Vec<_> = default_trusted_proxies()
+            .iter()
+            .map(IpNet::to_string)
+            .collect();
+        let coded = [
+            (
+                "limits.issuing-threads",
+                format!("{issuing_threads} (one a processor)"),
+            ),
+            ("limits.issuing-queue", issuing_queue.to_string()),
+            ("limits.connections", connections.to_string()),
+            (
+                "limits.connections-per-address",
+                connections_per_address.to_string(),
+            ),
+            ("rate-limits.enabled", enabled.to_string()),
+            ("rate-limits.address", rate(address)),
+            ("rate-limits.issuer", rate(issuer)),
+            ("rate-limits.subject", rate(subject)),
+            ("trusted-proxies", proxies.join(", ")),
+        ];
+        let coded: Vec<(&str, &str)> = coded
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        assert_eq!(documented, coded);
+
+        let sample = std::fs::read_to_string("config/vouchsafe.yaml").unwrap();
+        let sample: Settings = yaml_serde::from_str(&sample).unwrap();
+        assert_eq!(sample.limits, Limits::default());
+        assert_eq!(sample.rate_limits, RateLimits::default());
+        assert_eq!(sample.trusted_proxies, default_trusted_proxies());
+    }
+}

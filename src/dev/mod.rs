@@ -131,16 +131,11 @@ impl Stack {
 
         let opened = config.open(now).await?;
         let issuance = opened.issuance.clone();
-        let limits = config.limits();
-        let app = App::new(
-            opened.issuance,
-            opened.trust,
-            limits.issuing_threads(),
-            limits.issuing_queue,
-        )
-        .map_err(|source| DevError::System {
-            what: "cannot start threads".to_owned(),
-            source,
+        let app = App::new(opened.issuance, opened.trust, config.bounds()).map_err(|source| {
+            DevError::System {
+                what: "cannot start threads".to_owned(),
+                source,
+            }
         })?;
 
         let served = Arc::clone(&app);

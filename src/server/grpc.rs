@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -15,7 +15,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use super::problem::Problem;
 use super::reply::PEM_CHAIN;
 use super::request_id::RequestId;
-use super::{App, MAX_BODY, guard, health};
+use super::{App, MAX_BODY, client, guard, health};
 use crate::api::google::HttpBody;
 use crate::api::v1beta;
 use crate::api::v1beta::ca_server::CaServer as LegacyCaServer;
@@ -33,12 +33,14 @@ pub(super) fn routes(app: &Arc<App>) -> Router {
     let legacy = LegacyCaServer::new(LegacyCa(Arc::clone(app))).max_decoding_message_size(MAX_BODY);
     let health = HealthService::from_health_reporter(app.reporter.clone());
     let health = HealthServer::new(health).max_decoding_message_size(MAX_SERVICE_NAME);
-    Routes::new(ca)
-        .add_service(legacy)
-        .add_service(health)
-        .prepare()
+    let limited = Routes::new(ca).add_service(legacy).prepare();
+    let limit = from_fn_with_state(Arc::clone(app), client::limit);
+    let free = Routes::new(health).prepare();
+    limited
         .into_axum_router()
         .reset_fallback()
+        .route_layer(limit)
+        .merge(free.into_axum_router().reset_fallback())
         .route_layer(from_fn(guard::only_grpc))
 }
 

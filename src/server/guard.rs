@@ -47,7 +47,7 @@ pub(super) async fn only_grpc(id: RequestId, request: Request, next: Next) -> Re
     }
 }
 
-fn answer(problem: Problem, is_grpc: bool) -> Response {
+pub(super) fn answer(problem: Problem, is_grpc: bool) -> Response {
     match is_grpc {
         true => Status::from(problem).into_http(),
         false => problem.into_response(),
@@ -87,7 +87,7 @@ fn in_our_words(response: Response, id: &RequestId) -> Response {
     answer(problem, true)
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }

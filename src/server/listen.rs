@@ -1,7 +1,7 @@
 //! Ports: connections in, limits around them, and an orderly end.
 
 use std::future::Future;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use rustls::version::{TLS12, TLS13};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::client::Clients;
+use super::connections::{Bounded, Connections};
 use super::{App, grpc};
 use crate::config::ServerCertificate;
 
@@ -60,7 +62,8 @@ pub async fn serve(
             // Nobody sends anything: the sender's end is the end.
             while stopped.changed().await.is_ok() {}
         };
-        serving.spawn(serve_router(listener, app.router(), until));
+        let connections = Arc::clone(&app.doors.connections);
+        serving.spawn(answer(listener, app.router(), connections, until));
     }
     drop(stopped);
     tokio::select! {
@@ -77,7 +80,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The same for one port and any routes.
+/// The same for one port and any routes, which nobody but ourselves is meant to ask.
 ///
 /// # Errors
 /// A listener that cannot be used.
@@ -86,26 +89,39 @@ pub async fn serve_router(
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
+    let few = Connections::new(FEW_CONNECTIONS, FEW_CONNECTIONS, Clients::new(Vec::new()));
+    answer(listener.into(), router, few, shutdown).await
+}
+
+async fn answer(
+    listener: Listener,
+    router: Router,
+    connections: Arc<Connections>,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
     let Listener {
         socket,
         certificate,
-    } = listener.into();
+    } = listener;
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(socket)?
         .first_request_timeout(HEADER_READ)
         .handle(handle.clone());
     limit(server.http_builder());
-    let service = router.into_make_service();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let plain = NoDelayAcceptor::new();
     match certificate {
         None => {
-            let serving = server.acceptor(plain).serve(service);
+            let serving = server
+                .acceptor(Bounded::new(plain, connections))
+                .serve(service);
             until(shutdown, serving, &handle).await
         }
         Some(certificate) => {
             let config = RustlsConfig::from_config(Arc::new(tls(certificate)?));
             let acceptor = RustlsAcceptor::new(config).handshake_timeout(HEADER_READ);
-            let serving = server.acceptor(acceptor.acceptor(plain)).serve(service);
+            let acceptor = Bounded::new(acceptor.acceptor(plain), connections);
+            let serving = server.acceptor(acceptor).serve(service);
             until(shutdown, serving, &handle).await
         }
     }
@@ -114,7 +130,7 @@ pub async fn serve_router(
 async fn until(
     shutdown: impl Future<Output = ()>,
     serving: impl Future<Output = std::io::Result<()>>,
-    handle: &Handle<std::net::SocketAddr>,
+    handle: &Handle<SocketAddr>,
 ) -> std::io::Result<()> {
     tokio::pin!(serving);
     tokio::select! {
@@ -159,6 +175,8 @@ fn tls(certificate: Arc<ServerCertificate>) -> std::io::Result<ServerConfig> {
     Ok(config)
 }
 
+/// Of a listener that only our own tools ask.
+const FEW_CONNECTIONS: usize = 1024;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 32 << 10;
 const MAX_HEADER_LIST: u32 = 32 << 10;

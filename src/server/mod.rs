@@ -1,6 +1,8 @@
 //! The street door: bytes in, status codes out. It decides nothing.
 
 mod body;
+mod client;
+mod connections;
 mod ctlog;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -26,7 +28,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use der::pem::LineEnding;
 use time::OffsetDateTime;
@@ -34,15 +36,17 @@ use tonic_health::server::HealthReporter;
 use tower_http::cors::{Any, CorsLayer};
 use tracing::Instrument as _;
 
+use self::client::Clients;
+use self::connections::Connections;
 pub use self::listen::{Listener, serve, serve_router};
 use self::pool::Pool;
 use self::problem::Problem;
 use self::reply::{CertificateChain, Configuration, TrustBundle};
 use self::request_id::RequestId;
 use crate::certificate::profile::SerialNumber;
-use crate::config::LOG_PREFIX;
+use crate::config::{Bounds, LOG_PREFIX};
 use crate::identity::Issuers;
-use crate::issuance::{Issuance, Request};
+use crate::issuance::{Issuance, Limiter, Request};
 use crate::possession::KeyRequest;
 use crate::telemetry::audit::{self, Record};
 use crate::telemetry::{Outcome, metrics, tick};
@@ -56,10 +60,20 @@ pub struct App {
     issuance: Issuance,
     pool: Pool,
     documents: Documents,
+    doors: Doors,
     /// What the health service of gRPC tells.
     reporter: HealthReporter,
     /// Set once the server takes no more requests.
     is_closing: AtomicBool,
+}
+
+/// What every connection and every request from outside is measured by.
+#[derive(Debug)]
+struct Doors {
+    clients: Clients,
+    connections: Arc<Connections>,
+    /// How often an address may ask, if that is limited.
+    addresses: Option<Limiter>,
 }
 
 /// Answers that never change while the server runs, written once.
@@ -96,8 +110,7 @@ impl App {
     pub fn new(
         issuance: Issuance,
         trust: TrustFiles,
-        threads: usize,
-        queue: usize,
+        bounds: Bounds,
     ) -> std::io::Result<Arc<Self>> {
         let pem = issuance.authority.chain().pem();
         let chains = vec![CertificateChain {
@@ -110,11 +123,26 @@ impl App {
             issuing_chain: pem.iter().map(|pem| pem.trim_end().to_owned()).collect(),
             trust,
         };
+        let Bounds {
+            limits,
+            rate_limits,
+            trusted_proxies,
+        } = bounds;
+        let (threads, queue) = (limits.issuing_threads(), limits.issuing_queue);
         let pool = Pool::start(threads, threads.saturating_mul(4).saturating_add(queue))?;
+        let clients = Clients::new(trusted_proxies);
+        let (most, most_of_one) = (limits.connections, limits.connections_per_address);
+        let address = rate_limits.address;
+        let doors = Doors {
+            connections: Connections::new(most, most_of_one, clients.clone()),
+            clients,
+            addresses: rate_limits.enabled.then(|| Limiter::new(address)),
+        };
         Ok(Arc::new(Self {
             issuance,
             pool,
             documents,
+            doors,
             reporter: HealthReporter::new(),
             is_closing: AtomicBool::new(false),
         }))
@@ -125,7 +153,8 @@ impl App {
         let signing = Router::new()
             .route("/api/v2/signingCert", post(http::signing_certificate))
             .route("/api/v1/signingCert", post(legacy::signing_certificate))
-            .layer(DefaultBodyLimit::max(MAX_BODY));
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(from_fn_with_state(Arc::clone(self), client::limit));
         let log = ctlog::routes().layer(DefaultBodyLimit::max(MAX_SUBMISSION));
         Router::new()
             .merge(signing)

@@ -22,7 +22,7 @@ use crate::authority::AuthorityError;
 use crate::certificate::profile::ProfileError;
 use crate::ctlog::AppendError;
 use crate::identity::{ClaimError, IdentityError, PrincipalError};
-use crate::issuance::IssueError;
+use crate::issuance::{IssueError, Limited};
 use crate::possession::PossessionError;
 use crate::telemetry::{Outcome, audit, metrics};
 
@@ -44,6 +44,7 @@ impl Problem {
     pub(super) fn issue(error: &IssueError, id: &RequestId) -> Self {
         let (message, reason): (Cow<'static, str>, Reason) = match error {
             IssueError::Identity(error) => (TOKEN.into(), identity_reason(error)),
+            IssueError::Limited(limited) => return Self::limited(*limited, id).logged(limited),
             IssueError::Possession(error) => possession(error),
             IssueError::Profile(ProfileError::TooLarge) => (
                 "The certificate for this identity would be too large".into(),
@@ -121,6 +122,12 @@ impl Problem {
         problem.logged(&sentence).audited(&sentence)
     }
 
+    /// An address that asks too often.
+    pub(super) fn rate_limited(limited: Limited, id: &RequestId) -> Self {
+        let problem = Self::limited(limited, id);
+        problem.logged(&limited).audited(&limited)
+    }
+
     /// A request of the first version without any key, which is said before the token is looked at.
     pub(super) fn no_key(id: &RequestId) -> Self {
         let mut problem = Self::new(Reason::KeyInvalid, KEY, id);
@@ -165,7 +172,10 @@ impl Problem {
     /// Whose fault it is.
     pub(super) const fn outcome(&self) -> Outcome {
         match self.reason.code() {
-            Code::InvalidArgument | Code::NotFound | Code::Unimplemented => Outcome::Refused,
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::ResourceExhausted
+            | Code::Unimplemented => Outcome::Refused,
             Code::DeadlineExceeded | Code::Internal | Code::Unavailable => Outcome::Failed,
         }
     }
@@ -179,6 +189,13 @@ impl Problem {
             request_id: id.clone(),
             retry_after,
         }
+    }
+
+    fn limited(limited: Limited, id: &RequestId) -> Self {
+        let mut problem = Self::new(Reason::RateLimited, "Too Many Requests", id);
+        problem.detail = limited.to_string();
+        problem.retry_after = Some(limited.retry_after);
+        problem
     }
 
     /// Records a refusal that was decided before issuance.
@@ -196,7 +213,7 @@ impl Problem {
         let (code, reason) = (reason.code(), reason.name());
         let status = code.status().as_u16();
         match code {
-            Code::InvalidArgument => {
+            Code::InvalidArgument | Code::ResourceExhausted => {
                 tracing::info!(%request_id, status, reason, %error, "refused");
             }
             // Whoever tries all addresses of a server must not fill its log.

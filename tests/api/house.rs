@@ -1,5 +1,6 @@
 //! A deployment of its own for each test, served in this process on a port of its own.
 
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -47,6 +48,14 @@ impl House {
     }
 
     pub(crate) async fn open_with(transport: Transport) -> Self {
+        Self::open_changed(transport, |settings| settings).await
+    }
+
+    /// With other settings.
+    pub(crate) async fn open_changed(
+        transport: Transport,
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
         // First of all: it installs the provider of cryptography that the issuers' client needs too.
         let http = vouchsafe::client::http_client().unwrap();
         let provider = Provider::start().await;
@@ -55,6 +64,8 @@ impl House {
         let directory = tempfile::tempdir().unwrap();
         let plain = format!("http://{address}");
         let file = deploy(directory.path(), &plain, &provider).await;
+        let settings = fs::read_to_string(&file).unwrap();
+        fs::write(&file, change(settings)).unwrap();
         let (url, http, certificate) = match transport {
             Transport::Plain => (plain, http, None),
             Transport::Tls => {
@@ -74,7 +85,7 @@ impl House {
         let opened = config.open(OffsetDateTime::now_utc()).await.unwrap();
         let issuance = opened.issuance.clone();
         let (stop, stopped) = oneshot::channel();
-        let app = App::new(opened.issuance, opened.trust, 2, 64).unwrap();
+        let app = App::new(opened.issuance, opened.trust, config.bounds()).unwrap();
         let serving = tokio::spawn(async move {
             let listeners = vec![Listener::new(listener, certificates.main())];
             let until = async { drop(stopped.await) };

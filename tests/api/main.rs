@@ -24,6 +24,7 @@ mod grpc;
 mod house;
 mod issued;
 mod keys;
+mod limits;
 mod log;
 mod neighbours;
 mod process;
