@@ -3,6 +3,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -18,6 +20,8 @@ pub(crate) struct Issuer {
     url: String,
     key: KeyPair,
     random: SystemRandom,
+    /// How often its keys were fetched.
+    fetched: Arc<AtomicUsize>,
 }
 
 impl Issuer {
@@ -45,17 +49,25 @@ impl Issuer {
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
         });
+        let fetched = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&fetched);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A caller that hangs up loses its own answer only.
-                answer(stream, &discovery.to_string(), &jwks.to_string()).ok();
+                answer(stream, &discovery.to_string(), &jwks.to_string(), &counted).ok();
             }
         });
         Self {
             url,
             key,
+            fetched,
             random: SystemRandom::new(),
         }
+    }
+
+    /// How often its keys were fetched.
+    pub(crate) fn fetched(&self) -> usize {
+        self.fetched.load(Ordering::SeqCst)
     }
 
     /// The issuers' file that trusts this provider and no other.
@@ -68,8 +80,13 @@ impl Issuer {
 
     /// A token for a verified email address.
     pub(crate) fn token(&self, email: &str, id: u64, now: OffsetDateTime) -> String {
+        self.token_by(KEY_ID, email, id, now)
+    }
+
+    /// The same under any name of a key.
+    pub(crate) fn token_by(&self, key: &str, email: &str, id: u64, now: OffsetDateTime) -> String {
         let seconds = now.unix_timestamp();
-        let header = json!({"alg": "RS256", "kid": KEY_ID, "typ": "JWT"});
+        let header = json!({"alg": "RS256", "kid": key, "typ": "JWT"});
         let claims = json!({
             "iss": self.url, "aud": AUDIENCE, "sub": format!("subject-{id}"), "jti": format!("{id:016x}"),
             "email": email, "email_verified": true,
@@ -97,7 +114,12 @@ impl Issuer {
     }
 }
 
-fn answer(mut stream: TcpStream, discovery: &str, jwks: &str) -> std::io::Result<()> {
+fn answer(
+    mut stream: TcpStream,
+    discovery: &str,
+    jwks: &str,
+    fetched: &AtomicUsize,
+) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
         let mut part = [0; 1024];
@@ -108,6 +130,7 @@ fn answer(mut stream: TcpStream, discovery: &str, jwks: &str) -> std::io::Result
         request.extend_from_slice(&part[..length]);
     }
     let body = if request.starts_with(b"GET /keys ") {
+        fetched.fetch_add(1, Ordering::SeqCst);
         jwks
     } else {
         discovery
