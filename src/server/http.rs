@@ -52,9 +52,16 @@ pub(super) async fn configuration(
     Ok(prepared_json(&document))
 }
 
+/// `GET /openapi.json`: all this in the form that tools read.
+pub(super) async fn openapi() -> Response {
+    prepared_json(&Bytes::from_static(OPENAPI))
+}
+
 /// The token in the `Authorization` header: what is left when the first `Bearer ` is taken away, as
 /// written so; a bare token counts too.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     Some(value.replacen("Bearer ", "", 1))
 }
+
+const OPENAPI: &[u8] = include_bytes!("openapi.json");

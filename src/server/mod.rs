@@ -174,6 +174,7 @@ impl App {
             .route("/healthz", get(health::healthz))
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
+            .route("/openapi.json", get(http::openapi))
             .method_not_allowed_fallback(problem::method_not_allowed)
             .nest(LOG_PREFIX, log)
             .with_state(Arc::clone(self))
