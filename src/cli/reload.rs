@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::now;
 use crate::config::{Certificates, Occasion, Outcome, Reloader};
+use crate::telemetry::audit;
 
 /// Looks at the files in every `interval`, if there is one, and at every `hangup`. It ends never, or
 /// with a bug in a reader.
@@ -22,6 +23,7 @@ pub(super) async fn follow(
         let occasion = tokio::select! {
             Some(()) = hangup.recv() => {
                 tracing::info!("SIGHUP: reading issuers and certificates again");
+                audit::reopen();
                 Occasion::Demand
             }
             () = wait(pause) => Occasion::Interval,

@@ -100,6 +100,7 @@ impl ServerCertificate {
                 Outcome::Loaded
             }
             Err(error) => {
+                metrics().tls_failing(self.listener, true);
                 tracing::error!(%error, listener = self.listener, "certificate not reloaded: the one in use stays");
                 Outcome::Refused
             }
@@ -108,7 +109,7 @@ impl ServerCertificate {
 
     fn tell(&self, not_after: OffsetDateTime, now: OffsetDateTime) {
         let expiry = u64::try_from(not_after.unix_timestamp()).unwrap_or_default();
-        metrics().tls_expiry(self.listener, expiry);
+        metrics().tls_loaded(self.listener, expiry);
         if not_after <= now {
             let file = self.files.certificate.display();
             tracing::error!(%file, listener = self.listener, %not_after, "the certificate has expired: clients will refuse it");

@@ -124,7 +124,11 @@ pub fn install(sink: &Sink) -> io::Result<()> {
         Sink::Stdout => Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         Sink::File(path) => Box::new(open(path)?),
     };
-    let trail = Trail::start(output, PLACES)?;
+    let path = match sink {
+        Sink::Stdout => None,
+        Sink::File(path) => Some(path.clone()),
+    };
+    let trail = Trail::start(output, path, PLACES)?;
     // A second trail would have nobody to write to it; it ends as it is dropped.
     drop(TRAIL.set(trail));
     Ok(())
@@ -156,6 +160,14 @@ pub fn state() -> State {
 pub fn refused<'a>(record: impl FnOnce() -> Record<'a>) {
     if let Some(trail) = TRAIL.get() {
         trail.refused(record);
+    }
+}
+
+/// Opens the file again by its name, which somebody may have moved away to begin another one. Standard
+/// output stays what it is.
+pub fn reopen() {
+    if let Some(trail) = TRAIL.get() {
+        trail.reopen();
     }
 }
 
@@ -194,7 +206,7 @@ struct Trail {
 enum Message {
     /// One line, with its end.
     Line(String),
-    /// Look whether this is the end.
+    /// Look whether something else is wanted.
     Wake,
 }
 
@@ -205,15 +217,21 @@ struct Progress {
     lost: AtomicU64,
     is_failing: AtomicBool,
     is_closing: AtomicBool,
+    is_moved: AtomicBool,
 }
 
 impl Trail {
-    fn start(output: Box<dyn Write + Send>, places: usize) -> io::Result<Self> {
+    fn start(
+        output: Box<dyn Write + Send>,
+        path: Option<PathBuf>,
+        places: usize,
+    ) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel(places);
         let (alive, ended) = std::sync::mpsc::channel();
         let progress = Arc::new(Progress::default());
         let writer = Writer {
             output,
+            path,
             progress: Arc::clone(&progress),
             told_lost: 0,
             _alive: alive,
@@ -248,6 +266,7 @@ impl Trail {
             lost,
             is_failing,
             is_closing: _,
+            is_moved: _,
         } = &*self.progress;
         State {
             written: written.load(Ordering::Relaxed),
@@ -255,6 +274,12 @@ impl Trail {
             waiting: self.queue.max_capacity() - self.queue.capacity(),
             is_failing: is_failing.load(Ordering::Relaxed),
         }
+    }
+
+    fn reopen(&self) {
+        self.progress.is_moved.store(true, Ordering::SeqCst);
+        // If there is no place for it, the writer is awake.
+        drop(self.queue.try_send(Message::Wake));
     }
 
     fn close(&self, patience: Duration) -> bool {
@@ -269,6 +294,8 @@ impl Trail {
 /// The one who writes.
 struct Writer {
     output: Box<dyn Write + Send>,
+    /// The file's name, if it is one.
+    path: Option<PathBuf>,
     progress: Arc<Progress>,
     /// Lost records that a line has told of.
     told_lost: u64,
@@ -293,9 +320,27 @@ impl Writer {
                     message
                 }
             };
+            self.reopen();
             if let Message::Line(line) = message {
                 self.write(line.as_bytes());
                 self.progress.written.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Between two lines, so that none is in two files.
+    fn reopen(&mut self) {
+        if !self.progress.is_moved.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let Some(path) = &self.path else { return };
+        match open(path) {
+            Ok(file) => {
+                self.output = Box::new(file);
+                tracing::info!(file = %path.display(), "the audit trail was opened again");
+            }
+            Err(error) => {
+                tracing::error!(%error, file = %path.display(), "the audit trail cannot be opened again; the file that was open is written on");
             }
         }
     }
@@ -378,3 +423,6 @@ const PLACES: usize = 1024;
 const RETRY: Duration = Duration::from_millis(250);
 /// How long the end waits for what is not written yet.
 const CLOSING: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

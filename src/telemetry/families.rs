@@ -81,6 +81,7 @@ families! {
     KEYS_FETCHED = Gauge "vouchsafe_issuer_keys_fetched_timestamp_seconds" ["issuer"] "When keys of this configured entry were last fetched; nothing before the first time.";
     CA_EXPIRY = Gauge "vouchsafe_ca_expiry_timestamp_seconds" [] "When the first certificate of the authority's chain ends.";
     TLS_EXPIRY = Gauge "vouchsafe_tls_expiry_timestamp_seconds" ["listener"] "When the certificate of a listener ends.";
+    TLS_FAILING = Gauge "vouchsafe_tls_reload_failing" ["listener"] "1 if the files of a listener's certificate were refused when last read, and an older one is shown.";
     CONFIG_GENERATION = Gauge "vouchsafe_config_generation" [] "Configurations of issuers taken into force since the start; 1 is the one of the start.";
     CONFIG_LOADED = Gauge "vouchsafe_config_last_success_timestamp_seconds" [] "When the issuers in force were read.";
     CONFIG_FAILING = Gauge "vouchsafe_config_reload_failing" [] "1 if the issuers' file was refused when last read, and an older one is in force.";
@@ -92,4 +93,37 @@ families! {
     CPU = Counter "process_cpu_seconds_total" [] "Processor time used, in seconds.";
     RESIDENT = Gauge "process_resident_memory_bytes" [] "Resident memory.";
     OPEN_FILES = Gauge "process_open_fds" [] "Open file descriptors.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_lists_the_series_that_are_shown() {
+        let text = std::fs::read_to_string("docs/observability.md").unwrap();
+        let (_, table) = text.split_once("| series |").unwrap();
+        let rows = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'));
+        let documented: Vec<&str> = rows.collect();
+        let shown: Vec<String> = FAMILIES
+            .iter()
+            .map(|family| {
+                let labels: Vec<_> = family
+                    .labels
+                    .iter()
+                    .map(|label| format!("`{label}`"))
+                    .collect();
+                let labels = match labels.is_empty() {
+                    true => "none".to_owned(),
+                    false => labels.join(", "),
+                };
+                let (name, kind, help) = (family.name, family.kind.name(), family.help);
+                format!("| `{name}` | {kind} | {labels} | {help} |")
+            })
+            .collect();
+        assert_eq!(documented, shown);
+    }
 }

@@ -33,6 +33,7 @@ pub struct Metrics {
     refusals: Cells<&'static str, Counter>,
     steps: [Histogram; STEPS.len()],
     tls_expiry: Cells<&'static str, Counter>,
+    tls_failing: Cells<&'static str, Counter>,
 }
 
 /// How a request that came as far as issuance ended.
@@ -157,6 +158,7 @@ impl Metrics {
             refusals: Cells::new(),
             steps: std::array::from_fn(|_| Histogram::new(STEP_TIMES)),
             tls_expiry: Cells::new(),
+            tls_failing: Cells::new(),
         }
     }
 
@@ -239,9 +241,17 @@ impl Metrics {
 
     /// When the certificate ends that a listener shows, in seconds since 1970; each time one is
     /// loaded.
-    pub fn tls_expiry(&self, listener: &'static str, expiry: u64) {
+    pub fn tls_loaded(&self, listener: &'static str, expiry: u64) {
         if let Some(cell) = self.tls_expiry.of(&listener, Counter::default) {
             cell.set(expiry);
+        }
+        self.tls_failing(listener, false);
+    }
+
+    /// Whether a listener's certificate could not be loaded.
+    pub fn tls_failing(&self, listener: &'static str, is_failing: bool) {
+        if let Some(cell) = self.tls_failing.of(&listener, Counter::default) {
+            cell.set(is_failing.into());
         }
     }
 

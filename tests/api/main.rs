@@ -27,6 +27,7 @@ mod keys;
 mod limits;
 mod log;
 mod neighbours;
+mod observe;
 mod openapi;
 mod process;
 mod provider;

@@ -1,8 +1,11 @@
 //! An OpenID provider that signs whatever it is told to, true or not, with a P-256 key of its own.
 
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine as _;
@@ -20,6 +23,8 @@ pub(crate) struct Provider {
     url: String,
     down: String,
     key: SigningKey,
+    /// Of all that was asked: whose trace it belongs to.
+    traceparents: Arc<Mutex<Vec<String>>>,
     serving: JoinHandle<()>,
     /// Bound and never listening: nobody else can take the port, nobody answers on it.
     _closed: TcpSocket,
@@ -33,18 +38,26 @@ impl Provider {
         closed.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let down = format!("http://{}", closed.local_addr().unwrap());
         let key = SigningKey::from_slice(&[0x51; 32]).unwrap();
+        let traceparents = Arc::default();
         let router = Router::new()
             .route("/{issuer}/.well-known/openid-configuration", get(discovery))
             .route("/{issuer}/keys", get(keys))
-            .with_state((url.clone(), jwk(&key)));
+            .with_state((url.clone(), jwk(&key)))
+            .layer(from_fn_with_state(Arc::clone(&traceparents), remember));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
             url,
             down,
             key,
+            traceparents,
             serving,
             _closed: closed,
         }
+    }
+
+    /// The traces that it was asked for.
+    pub(crate) fn traceparents(&self) -> Vec<String> {
+        self.traceparents.lock().unwrap().clone()
     }
 
     /// Nobody can fetch anything from now on.
@@ -157,6 +170,18 @@ pub(crate) fn with(mut claims: Value, changes: Value) -> Value {
         }
     }
     claims
+}
+
+async fn remember(
+    State(traceparents): State<Arc<Mutex<Vec<String>>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(header) = request.headers().get("traceparent") {
+        let header = header.to_str().unwrap().to_owned();
+        traceparents.lock().unwrap().push(header);
+    }
+    next.run(request).await
 }
 
 async fn discovery(

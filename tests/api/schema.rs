@@ -87,7 +87,7 @@ pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Result<(
                 }
             }
             "enum" | "const" | "description" | "title" | "format" | "contentEncoding"
-            | "$schema" | "$id" => (),
+            | "$schema" | "$id" | "$defs" => (),
             unknown => return Err(format!("an unknown rule: {unknown}")),
         }
     }

@@ -116,6 +116,11 @@ impl Metrics {
             .iter()
             .map(|(listener, expiry)| (vec![*listener], count(expiry)));
         page.family(&f::TLS_EXPIRY, tls);
+        let failing = self.tls_failing.all();
+        let failing = failing
+            .iter()
+            .map(|(listener, is_failing)| (vec![*listener], count(is_failing)));
+        page.family(&f::TLS_FAILING, failing);
         page.family(&f::CONFIG_GENERATION, [plain(as_f64(*generation))]);
         page.family(&f::CONFIG_LOADED, [plain(seconds(*loaded))]);
         page.family(&f::CONFIG_FAILING, [plain(flag(*is_failing))]);
