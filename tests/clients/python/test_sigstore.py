@@ -40,6 +40,8 @@ class Client(unittest.TestCase):
         trust.write_text(json.dumps(config or self.config))
         command = [sys.executable, "-m", "sigstore", "--trust-config", trust, *arguments]
         home = {"HOME": str(self.directory), "PATH": os.environ["PATH"]}
+        if "REQUESTS_CA_BUNDLE" in os.environ:
+            home["REQUESTS_CA_BUNDLE"] = os.environ["REQUESTS_CA_BUNDLE"]
         return subprocess.run(command, capture_output=True, text=True, env=home, timeout=120)
 
     def sign(self, token, **options):
