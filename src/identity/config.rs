@@ -254,7 +254,11 @@ fn read(text: &str, options: Options) -> Result<Document, ConfigError> {
         let (line, column) = location
             .map(|location| (location.line(), location.column()))
             .unzip();
-        ConfigError::located(line, column.unwrap_or(0), &error)
+        let mut error = ConfigError::located(line, column.unwrap_or(0), &error);
+        // What is missing at the end the reader may miss on a line after it.
+        let last = text.matches(LINE_BREAKS).count() + 1;
+        error.line = error.line.map(|line| line.min(last));
+        error
     })
 }
 
@@ -309,6 +313,9 @@ const CLUSTER: &str = "https://kubernetes.default.svc";
 const BUILT_IN: &str = include_str!("config/built-in.yaml");
 
 const MAX_TEXT: usize = 1024 * 1024;
+
+/// The characters that YAML 1.1 breaks lines at.
+const LINE_BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
 
 #[cfg(test)]
 mod tests;

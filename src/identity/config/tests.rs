@@ -268,6 +268,7 @@ fn a_mistake_in_an_issuer_starts_the_server() {
     refuse("oidc-issuers: [1]\n", 1, &["oidc-issuers"]);
     refuse("oidc-issuers:\n  <<: x\n", 2, &["merge"]);
     refuse("oidc-issuers:\n  a: \"x\n", 3, &[]);
+    refuse("meta-issuers:\n$ hu.ex", 2, &[]);
     for nothing in ["", "{}", "oidc-issuers:\n", "define: []\n"] {
         assert!(read(nothing).is_err(), "{nothing:?}");
     }
