@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
+use super::door::{Client, Door, as_json};
 use super::harness::deployment::Deployment;
 use super::harness::der;
-use super::harness::http::{Connection, Response};
+use super::harness::http::Response;
 use super::harness::received::Received;
 use super::harness::request::SigningRequest;
 use super::process::{Process, of_this_machine, of_this_process};
@@ -44,6 +45,7 @@ struct Answered {
 pub(crate) fn run(
     deployment: &Deployment,
     process: &Process,
+    door: Door,
     clients: usize,
     requests: Vec<SigningRequest>,
     runtime: &Runtime,
@@ -56,11 +58,7 @@ pub(crate) fn run(
     let (elapsed, used, others) = runtime.block_on(local.run_until(async {
         let mut connections = Vec::new();
         for _ in 0..clients {
-            connections.push(
-                Connection::open(deployment.address())
-                    .await
-                    .expect("a connection"),
-            );
+            connections.push(Client::open(door, deployment).await.expect("a connection"));
         }
         let before = process.used();
         let ours = of_this_process();
@@ -80,7 +78,7 @@ pub(crate) fn run(
                         let next = waiting.borrow_mut().pop();
                         let Some(request) = next else { return };
                         let asked = Instant::now();
-                        let response = connection.exchange(&request.http).await;
+                        let response = connection.exchange(&request).await;
                         let took = asked.elapsed();
                         let broken = response.is_err();
                         answered.borrow_mut().push(Answered {
@@ -110,6 +108,14 @@ pub(crate) fn run(
     }));
     let answered = answered.take();
     let resident = *resident.borrow();
+    let mut answered = answered;
+    if door.is_grpc {
+        for answer in &mut answered {
+            if let Ok(response) = &mut answer.response {
+                response.body = as_json(&response.body).unwrap_or_default();
+            }
+        }
+    }
     let mut row = summary(answered, count, elapsed, used);
     row.resident = resident;
     row.others = others.div_duration_f64(elapsed);

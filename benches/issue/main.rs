@@ -1,4 +1,6 @@
-//! What one certificate costs: `cargo bench --bench issue`, with `-- --quick` for a short run.
+//! What one certificate costs: `cargo bench --bench issue`, with `-- --quick` for a short run,
+//! `-- --clients 32` for one row alone, and `-- --against PATH` to compare with another build of the
+//! program, taking turns with it.
 //!
 //! The real server process on loopback, its databases on disk, clients that each wait for an answer
 //! before they ask again. Every request has its own token and its own key, made before the clock
@@ -16,20 +18,24 @@
 )]
 
 mod bare;
+mod door;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod load;
 mod process;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use self::bare::Bare;
+use self::door::Door;
 use self::harness::deployment::Deployment;
 use self::harness::issuer::Issuer;
 use self::harness::request::prepare;
 use self::load::Row;
 use self::process::Process;
+use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,12 +47,15 @@ fn main() -> ExitCode {
         (false, _) => &SMOKE,
     };
     let issuer = Issuer::start();
-    let deployment = Deployment::create(&issuer);
+    let deployment = Deployment::create_with_tls(&issuer);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
 
+    if let Some(other) = value_of(&arguments, "--against") {
+        return against(Path::new(other), &issuer, &deployment, plan, &runtime);
+    }
     let bare = Bare::measure(&issuer, &deployment.path(), plan.samples, &runtime);
     println!(
         "bare cryptography of one issuance        {:>8.1} µs on one thread, {:.1} µs with both processors at it",
@@ -74,6 +83,7 @@ fn main() -> ExitCode {
     let mut failures = load::run(
         &deployment,
         &process,
+        Door::HTTP,
         2,
         prepare(&issuer, first, plan.warm_up),
         &runtime,
@@ -81,15 +91,27 @@ fn main() -> ExitCode {
     .failures;
     first += plan.warm_up as u64;
     println!(
-        "\nclients  requests  certificates/s    p50 ms    p99 ms  CPU µs/certificate  certificates/commit  RSS MiB  CPUs taken by others"
+        "\n     door  clients  requests  certificates/s    p50 ms    p99 ms  CPU µs/certificate  certificates/commit  RSS MiB  CPUs taken by others"
     );
     let mut rows = Vec::new();
-    for (clients, count) in plan.rows {
-        let requests = prepare(&issuer, first, *count);
-        first += *count as u64;
-        let row = load::run(&deployment, &process, *clients, requests, &runtime);
+    let alone = value_of(&arguments, "--clients").and_then(|clients| clients.parse().ok());
+    let plain = plan
+        .rows
+        .iter()
+        .map(|(clients, count)| (Door::HTTP, *clients, *count));
+    let (clients, count) = plan.doors;
+    let others = DOORS.map(|door| (door, clients, count));
+    let mut table: Vec<(Door, usize, usize)> = plain.chain(others).collect();
+    if let Some(clients) = alone {
+        table = vec![(Door::HTTP, clients, 4_000)];
+    }
+    for (door, clients, count) in table {
+        let requests = prepare(&issuer, first, count);
+        first += count as u64;
+        let row = load::run(&deployment, &process, door, clients, requests, &runtime);
         println!(
-            "{clients:>7}  {count:>8}  {:>14.0}  {:>8.2}  {:>8.2}  {:>18.0}  {:>19.1}  {:>7.1}  {:>20.2}",
+            "{:>9}  {clients:>7}  {count:>8}  {:>14.0}  {:>8.2}  {:>8.2}  {:>18.0}  {:>19.1}  {:>7.1}  {:>20.2}",
+            door.name(),
             row.rate,
             millis(row.p50),
             millis(row.p99),
@@ -99,7 +121,9 @@ fn main() -> ExitCode {
             row.others
         );
         failures.extend(row.failures.iter().cloned());
-        rows.push((*clients, row));
+        if door == Door::HTTP {
+            rows.push((clients, row));
+        }
     }
     let peak = process.peak_resident();
     server.kill();
@@ -186,6 +210,61 @@ fn compare(bare: &Bare, rows: &[(usize, Row)], peak: u64, start: Duration) {
     );
 }
 
+/// Takes turns with another build at the row that counts, and compares the medians.
+fn against(
+    other: &Path,
+    issuer: &Issuer,
+    ours: &Deployment,
+    plan: &Plan,
+    runtime: &Runtime,
+) -> ExitCode {
+    let theirs = Deployment::create_by(other, issuer);
+    let (clients, count) = plan.doors;
+    let mut first = 0;
+    let mut costs = [Vec::new(), Vec::new()];
+    let mut rates = [Vec::new(), Vec::new()];
+    for turn in 0..plan.turns {
+        for (at, deployment) in [ours, &theirs].into_iter().enumerate() {
+            let server = deployment.start();
+            let process = Process::of(server.id());
+            let mut measure = |count| {
+                let requests = prepare(issuer, first, count);
+                first += count as u64;
+                load::run(deployment, &process, Door::HTTP, clients, requests, runtime)
+            };
+            measure(plan.warm_up);
+            let row = measure(count);
+            if let Some(failure) = row.failures.first() {
+                println!("{failure}");
+                return ExitCode::FAILURE;
+            }
+            let name = ["this build", "the other"][at];
+            let (rate, cost) = (row.rate, micros(row.cpu_per_certificate));
+            println!(
+                "turn {turn}: {name:>10}: {rate:>6.0} certificates/s, {cost:>5.0} µs of CPU each"
+            );
+            rates[at].push(Duration::from_secs_f64(rate.recip()));
+            costs[at].push(row.cpu_per_certificate);
+        }
+    }
+    let ratio = |[ours, theirs]: [Vec<Duration>; 2]| median(ours).div_duration_f64(median(theirs));
+    println!(
+        "\ntime for one certificate, this build to the other: {:.3}",
+        ratio(rates)
+    );
+    println!(
+        "CPU for one certificate, this build to the other:  {:.3}",
+        ratio(costs)
+    );
+    ExitCode::SUCCESS
+}
+
+/// What stands after an argument's name.
+fn value_of<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    let at = arguments.iter().position(|argument| argument == name)?;
+    arguments.get(at + 1).map(String::as_str)
+}
+
 fn goal(what: &str, measured: &str, at_most: &str, met: bool) {
     let verdict = if met { "met" } else { "missed" };
     println!("{verdict:<6}  {what}: {measured}; goal: at most {at_most}");
@@ -212,6 +291,10 @@ fn mebibytes(bytes: u64) -> f64 {
 struct Plan {
     /// Clients, and requests that they send between them.
     rows: &'static [(usize, usize)],
+    /// The same for each of the other doors.
+    doors: (usize, usize),
+    /// Turns of a comparison.
+    turns: usize,
     warm_up: usize,
     /// Starts of which the median counts.
     starts: usize,
@@ -221,19 +304,41 @@ struct Plan {
 
 const FULL: Plan = Plan {
     rows: &[(1, 1_500), (8, 3_500), (32, 5_000), (128, 5_000)],
+    doors: (32, 5_000),
+    turns: 7,
     warm_up: 400,
     starts: 5,
     samples: 31,
 };
 const QUICK: Plan = Plan {
     rows: &[(1, 200), (8, 400), (32, 800), (128, 800)],
+    doors: (32, 800),
+    turns: 3,
     warm_up: 100,
     starts: 3,
     samples: 11,
 };
 const SMOKE: Plan = Plan {
     rows: &[(1, 5), (8, 40)],
+    doors: (8, 40),
+    turns: 1,
     warm_up: 4,
     starts: 1,
     samples: 3,
 };
+
+/// The ways in beside plain HTTP.
+const DOORS: [Door; 3] = [
+    Door {
+        is_grpc: true,
+        is_tls: false,
+    },
+    Door {
+        is_grpc: false,
+        is_tls: true,
+    },
+    Door {
+        is_grpc: true,
+        is_tls: true,
+    },
+];

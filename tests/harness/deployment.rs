@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
 use super::http::Connection;
@@ -16,17 +17,59 @@ use super::issuer::Issuer;
 pub(crate) struct Deployment {
     directory: TempDir,
     address: SocketAddr,
+    program: PathBuf,
+    tls: Option<Tls>,
+}
+
+/// A second listener, in TLS.
+pub(crate) struct Tls {
+    pub(crate) address: SocketAddr,
+    /// What a client has to trust.
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 impl Deployment {
     /// Makes a deployment below the build directory, which is on a real disk where a temporary
     /// directory often is in memory.
     pub(crate) fn create(issuer: &Issuer) -> Self {
+        Self::create_by(Path::new(env!("CARGO_BIN_EXE_vouchsafe")), issuer)
+    }
+
+    /// The same with a listener in TLS beside the plain one.
+    pub(crate) fn create_with_tls(issuer: &Issuer) -> Self {
+        let mut made = Self::create(issuer);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]);
+        let certificate = params.and_then(|params| params.self_signed(&key));
+        let certificate = certificate.expect("a certificate");
+        let (at, address) = (made.path(), free_address_after(made.address));
+        fs::write(at.join("tls.pem"), certificate.pem()).expect("a file");
+        fs::write(at.join("tls.key"), key.serialize_pem()).expect("a file");
+        let mut text = fs::read_to_string(made.configuration()).expect("a configuration");
+        text.push_str(&format!(
+            "grpc-listen: {address}\ngrpc-tls: {{certificate: tls.pem, key: tls.key}}\n"
+        ));
+        fs::write(made.configuration(), text).expect("the configuration is written");
+        let certificate = certificate.der().clone();
+        made.tls = Some(Tls {
+            address,
+            certificate,
+        });
+        made
+    }
+
+    /// The same with another build of the program.
+    pub(crate) fn create_by(program: &Path, issuer: &Issuer) -> Self {
         let directory =
             tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let address = free_address();
-        let made = Self { directory, address };
-        let output = program()
+        let made = Self {
+            directory,
+            address,
+            program: program.to_owned(),
+            tls: None,
+        };
+        let output = Command::new(program)
             .args(["init", "--dir"])
             .arg(made.path())
             .args([
@@ -63,6 +106,11 @@ impl Deployment {
         self.address
     }
 
+    /// The listener in TLS, if there is one.
+    pub(crate) const fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
     /// The server's origin, without a slash at the end.
     pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.address)
@@ -78,7 +126,7 @@ impl Deployment {
             .expect("a file for the log");
         let errors = log.try_clone().expect("a second handle of a file");
         let spawned = Instant::now();
-        let child = program()
+        let child = Command::new(&self.program)
             .args(["serve", "--config"])
             .arg(self.configuration())
             .stdin(Stdio::null())
@@ -151,10 +199,6 @@ impl Drop for Server {
     }
 }
 
-fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_vouchsafe"))
-}
-
 fn is_ready(address: SocketAddr) -> bool {
     Connection::get_once(address, "/readyz").is_ok_and(|response| response.status == 200)
 }
@@ -162,7 +206,14 @@ fn is_ready(address: SocketAddr) -> bool {
 /// A free port on loopback, below those the system gives to outgoing connections: a client that
 /// polls a port from that range before anybody listens can be connected to itself.
 fn free_address() -> SocketAddr {
-    let first = 10_000 + std::process::id() % 20_000;
+    free_port_from(10_000 + std::process::id() % 20_000)
+}
+
+fn free_address_after(address: SocketAddr) -> SocketAddr {
+    free_port_from(u32::from(address.port()) + 1)
+}
+
+fn free_port_from(first: u32) -> SocketAddr {
     (first..first + 2_000)
         .filter_map(|port| u16::try_from(port).ok())
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))

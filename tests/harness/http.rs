@@ -4,7 +4,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// An answer.
@@ -14,9 +14,14 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
 }
 
+/// What octets go through.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 /// A connection that is kept for the next request.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
@@ -24,10 +29,15 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
+        Ok(Self::over(Box::new(stream)))
+    }
+
+    /// The same over something else.
+    pub(crate) fn over(stream: Box<dyn Stream>) -> Self {
+        Self {
             stream,
             buffer: Vec::with_capacity(16 << 10),
-        })
+        }
     }
 
     /// Sends a whole request and reads the whole answer. An answer cut short is an error.

@@ -11,5 +11,6 @@ pub(crate) mod deployment;
 pub(crate) mod der;
 pub(crate) mod http;
 pub(crate) mod issuer;
+pub(crate) mod protobuf;
 pub(crate) mod received;
 pub(crate) mod request;

@@ -7,16 +7,20 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde_json::json;
 use time::OffsetDateTime;
 
 use super::http::post;
 use super::issuer::Issuer;
+use super::protobuf::{field, framed};
 
 /// A request and the key whose certificate it asks for.
 pub(crate) struct SigningRequest {
     /// The whole HTTP request.
     pub(crate) http: Vec<u8>,
+    /// The same as a message of gRPC.
+    pub(crate) grpc: Bytes,
     /// The key's `SubjectPublicKeyInfo`, DER.
     pub(crate) spki: Vec<u8>,
     /// The address that the certificate must name.
@@ -70,7 +74,16 @@ fn one(issuer: &Issuer, number: u64, now: OffsetDateTime) -> SigningRequest {
             "proofOfPossession": STANDARD.encode(proof.as_ref()),
         },
     });
+    let key_request = [
+        field(1, &field(2, pem.as_bytes())),
+        field(2, proof.as_ref()),
+    ];
+    let message = [
+        field(1, &field(1, token.as_bytes())),
+        field(2, &key_request.concat()),
+    ];
     SigningRequest {
+        grpc: framed(&message.concat()).into(),
         http: post("/api/v2/signingCert", &body.to_string()),
         spki,
         email,
