@@ -240,8 +240,10 @@ fn against(
             }
             let name = ["this build", "the other"][at];
             let (rate, cost) = (row.rate, micros(row.cpu_per_certificate));
+            let memory = mebibytes(row.resident);
             println!(
-                "turn {turn}: {name:>10}: {rate:>6.0} certificates/s, {cost:>5.0} µs of CPU each"
+                "turn {turn}: {name:>10}: {rate:>6.0} certificates/s, {cost:>5.0} µs of CPU each, {:>5.1} per commit, {memory:>5.1} MiB",
+                row.per_commit
             );
             rates[at].push(Duration::from_secs_f64(rate.recip()));
             costs[at].push(row.cpu_per_certificate);
