@@ -69,8 +69,7 @@ fn program_name(word: &str) -> Result<String, &'static str> {
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .map_err(|error| format!("cannot listen on {address}: {error}").into())
+    server::bind(address).map_err(|error| format!("cannot listen on {address}: {error}").into())
 }
 
 /// Answers with metrics at an address of their own.
@@ -116,12 +115,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         tracing::info!(listen = %listener.local_addr()?, "second listener");
         listeners.push(Listener::new(listener, certificates.grpc()));
     }
-    tracing::info!(listen = %address, tls = certificates.main().is_some(), public_url = config.public_url(), log = config.log_origin(), "serving");
 
     let metrics = config
         .metrics_listen()
         .map(|address| watched(address, &app));
     let metrics = metrics.transpose()?;
+    // All ports are bound: whoever waits for this line may ask at each of them.
+    tracing::info!(listen = %address, tls = certificates.main().is_some(), public_url = config.public_url(), log = config.log_origin(), "serving");
     let interval = config.reload_interval();
     let following = tokio::spawn(follow(stack.reloader, certificates, interval, hangup));
     let mut failed = None;

@@ -243,7 +243,7 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, DevError> {
-    TcpListener::bind(address).map_err(|source| DevError::System {
+    server::bind(address).map_err(|source| DevError::System {
         what: format!("cannot listen on {address}"),
         source,
     })

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
 use rustls::version::{TLS12, TLS13};
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -42,6 +43,21 @@ impl From<TcpListener> for Listener {
     fn from(socket: TcpListener) -> Self {
         Self::new(socket, None)
     }
+}
+
+/// Binds a port, with room for many who come at once: where a queue of the kernel is full, an honest
+/// client's first packet is dropped and it tries again a second later. Within a tokio runtime.
+///
+/// # Errors
+/// An address that cannot be bound.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// Answers on `listeners` until `shutdown` ends; then takes no new requests and gives those under way
@@ -177,6 +193,8 @@ fn tls(certificate: Arc<ServerCertificate>) -> std::io::Result<ServerConfig> {
 
 /// Of a listener that only our own tools ask.
 const FEW_CONNECTIONS: usize = 1024;
+/// Connections that wait to be accepted; the kernel may allow fewer.
+const BACKLOG: u32 = 4096;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 32 << 10;
 const MAX_HEADER_LIST: u32 = 32 << 10;

@@ -38,7 +38,7 @@ use tracing::Instrument as _;
 
 use self::client::Clients;
 use self::connections::Connections;
-pub use self::listen::{Listener, serve, serve_router};
+pub use self::listen::{Listener, bind, serve, serve_router};
 use self::pool::Pool;
 use self::problem::Problem;
 use self::reply::{CertificateChain, Configuration, TrustBundle};

@@ -30,10 +30,15 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
+
+/// One attack at a time, so that each is measured by itself.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A running server, an honest caller's requests, and how large the process was before.
 struct Stage {
+    _alone: MutexGuard<'static, ()>,
     issuer: Arc<Issuer>,
     deployment: Deployment,
     server: Server,
@@ -43,6 +48,7 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        let alone = ALONE.lock().await;
         let issuer = Arc::new(Issuer::start());
         let deployment = Deployment::create(&issuer);
         let server = deployment.start();
@@ -53,6 +59,7 @@ impl Stage {
         }
         let resident = resident(&server);
         Self {
+            _alone: alone,
             issuer,
             deployment,
             server,

@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ impl Deployment {
         let params = rcgen::CertificateParams::new(["localhost".to_owned()]);
         let certificate = params.and_then(|params| params.self_signed(&key));
         let certificate = certificate.expect("a certificate");
-        let (at, address) = (made.path(), free_address_after(made.address));
+        let (at, address) = (made.path(), free_address());
         fs::write(at.join("tls.pem"), certificate.pem()).expect("a file");
         fs::write(at.join("tls.key"), key.serialize_pem()).expect("a file");
         let mut text = fs::read_to_string(made.configuration()).expect("a configuration");
@@ -206,15 +207,10 @@ fn is_ready(address: SocketAddr) -> bool {
 /// A free port on loopback, below those the system gives to outgoing connections: a client that
 /// polls a port from that range before anybody listens can be connected to itself.
 fn free_address() -> SocketAddr {
-    free_port_from(10_000 + std::process::id() % 20_000)
-}
-
-fn free_address_after(address: SocketAddr) -> SocketAddr {
-    free_port_from(u32::from(address.port()) + 1)
-}
-
-fn free_port_from(first: u32) -> SocketAddr {
-    (first..first + 2_000)
+    // Nobody in this process is given the same one twice: it is bound later, by another process.
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = 10_000 + std::process::id() % 20_000 + 100 * GIVEN.fetch_add(1, Ordering::Relaxed);
+    (first..first + 100)
         .filter_map(|port| u16::try_from(port).ok())
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .find(|address| TcpListener::bind(address).is_ok())
