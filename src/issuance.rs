@@ -20,7 +20,7 @@ use crate::certificate::name::SubjectAlternativeName;
 use crate::certificate::precertificate::Certificate;
 use crate::certificate::profile::{ProfileError, SerialNumber};
 use crate::ctlog::{AppendError, Log};
-use crate::identity::IdentityError;
+use crate::identity::{IdentityError, Issuers};
 use crate::ledger::{Ledger, LedgerError, Record};
 use crate::possession::{self, KeyRequest, PossessionError};
 use crate::telemetry::Step;
@@ -57,6 +57,8 @@ pub struct Issued {
     pub subject: String,
     /// Where it stands in the log.
     pub log_index: u64,
+    /// The issuers that were in force when the token was believed.
+    pub issuers: Arc<Issuers>,
 }
 
 /// The step at which a request ended.
@@ -168,6 +170,7 @@ impl Issuance {
             issuer: principal.issuer,
             subject: principal.subject,
             log_index: logged.index,
+            issuers,
         })
     }
 }

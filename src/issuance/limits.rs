@@ -158,10 +158,13 @@ impl Limiter {
         else {
             return Ok(());
         };
-        // A moment further ahead than any request could have put it is of a clock that was set back.
+        // A moment much further ahead than any request could have put it is of a clock that was set
+        // back. Only a little further it is of a request that was faster than this one, which took its
+        // time earlier and was held up, perhaps until an issuer's keys were there.
         let latest = now
             .saturating_add(self.tolerance)
-            .saturating_add(self.interval);
+            .saturating_add(self.interval)
+            .saturating_add(HELD_UP);
         let known = |moment: i64| {
             if moment > latest {
                 now
@@ -193,6 +196,9 @@ impl std::fmt::Display for Limit {
 
 /// Of each table; 256 KiB.
 const PLACES: usize = 1 << 15;
+
+/// Longer than any request lives, in nanoseconds.
+const HELD_UP: i64 = 60_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -279,5 +285,17 @@ mod tests {
             })
             .is_none()
         );
+    }
+
+    #[test]
+    fn a_request_that_was_held_up_forgives_no_debt() {
+        let limiter = limiter(5, 50);
+        assert_eq!(admitted(&limiter, "a", NOW, 80), 50);
+        let later = NOW + Duration::from_millis(200);
+        assert_eq!(admitted(&limiter, "a", later, 9), 1);
+        // Its time was taken before theirs, and it comes here after them.
+        let held_up = NOW + Duration::from_millis(199);
+        assert_eq!(admitted(&limiter, "a", held_up, 80), 0);
+        assert_eq!(admitted(&limiter, "a", later, 80), 0);
     }
 }

@@ -104,7 +104,13 @@ fn provider() -> Result<SdkTracerProvider, Box<dyn std::error::Error + Send + Sy
         .with_http_client(courier)
         .build()?;
     let mut resource = Resource::builder();
-    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+    let says = |variable: &str, what: &str| {
+        let value = std::env::var(variable).unwrap_or_default();
+        !value.is_empty() && value.contains(what)
+    };
+    let is_named =
+        says("OTEL_SERVICE_NAME", "") || says("OTEL_RESOURCE_ATTRIBUTES", "service.name=");
+    if !is_named {
         resource = resource.with_service_name("vouchsafe");
     }
     Ok(SdkTracerProvider::builder()
