@@ -179,6 +179,7 @@ impl Start {
                 database: state.join("log/log.sqlite"),
                 key: state.join("log/key.pem"),
                 passphrase: None,
+                rfc6962_reads: false,
             },
             ledger: LedgerSettings {
                 database: state.join("ledger.sqlite"),

@@ -106,7 +106,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let stack = config.open(now()).await?;
     let log = stack.issuance.log.clone();
     let issuance = stack.issuance.clone();
-    let app = App::new(stack.issuance, stack.trust, config.bounds())?;
+    let app = App::new(stack.issuance, stack.trust, config.behaviour())?;
     let listener = bind(config.listen())?;
     let address = listener.local_addr()?;
     let mut listeners = vec![Listener::new(listener, certificates.main())];

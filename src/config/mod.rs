@@ -40,15 +40,17 @@ pub struct Config {
     public_url: PublicUrl,
 }
 
-/// How much work a server takes on at once, and from whom.
+/// What a server does with those who come: how much it takes on, from whom, and what it answers.
 #[derive(Debug, Clone)]
-pub struct Bounds {
+pub struct Behaviour {
     /// At once.
     pub limits: Limits,
     /// In a second.
     pub rate_limits: RateLimits,
     /// Whose word counts about addresses.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether the log is read as RFC 6962 has it too.
+    pub rfc6962_reads: bool,
 }
 
 /// What the listeners show.
@@ -237,12 +239,13 @@ impl Config {
         &self.settings.services
     }
 
-    /// How much work is taken on at once, and from whom.
-    pub fn bounds(&self) -> Bounds {
-        Bounds {
+    /// What a server does with those who come.
+    pub fn behaviour(&self) -> Behaviour {
+        Behaviour {
             limits: self.settings.limits,
             rate_limits: self.settings.rate_limits.clone(),
             trusted_proxies: self.settings.trusted_proxies.clone(),
+            rfc6962_reads: self.settings.log.rfc6962_reads,
         }
     }
 

@@ -121,6 +121,7 @@ impl Config {
             database: _,
             key,
             passphrase,
+            rfc6962_reads: _,
         } = &self.settings.log;
         let file = self.base.join(key);
         let refused = |reason: String| ConfigError {

@@ -125,6 +125,9 @@ pub struct LogSettings {
     pub key: PathBuf,
     /// What opens the key.
     pub passphrase: Option<Secret>,
+    /// Whether it is read as RFC 6962 has it too, beside its tiles.
+    #[serde(default)]
+    pub rfc6962_reads: bool,
 }
 
 /// The ledger's files.

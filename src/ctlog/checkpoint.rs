@@ -142,6 +142,19 @@ impl Checkpoint {
     }
 }
 
+/// The signature of the tree head in the log's own line of a note, as RFC 6962 has it in answers:
+/// algorithms, length, signature. Nothing is verified.
+#[must_use]
+pub fn tree_head_signature(note: &str) -> Option<Vec<u8>> {
+    let line = note
+        .lines()
+        .find_map(|line| line.strip_prefix(SIGNATURE_MARK))?;
+    let (_, blob) = line.rsplit_once(' ')?;
+    let blob = STANDARD.decode(blob).ok()?;
+    // After the key's identifier and the time.
+    blob.get(4 + 8..).map(<[u8]>::to_vec)
+}
+
 /// The first four bytes of SHA-256(name | 0A | 05 | log ID): 05 is the note format's number for
 /// RFC 6962 tree heads.
 #[must_use]

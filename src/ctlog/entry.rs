@@ -330,7 +330,7 @@ fn bounded_chain(chain: Arc<[Hash]>) -> Result<Arc<[Hash]>, EntryError> {
 }
 
 /// `bytes` are a [`bounded_certificate`].
-fn push_u24_vector(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn push_u24_vector(out: &mut Vec<u8>, bytes: &[u8]) {
     let [.., a, b, c] = bytes.len().to_be_bytes();
     out.extend_from_slice(&[a, b, c]);
     out.extend_from_slice(bytes);

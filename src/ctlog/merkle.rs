@@ -330,7 +330,7 @@ fn hash_parts(parts: &[&[u8]]) -> Hash {
     hash
 }
 
-const TILE_HEIGHT: u32 = 8;
+pub(super) const TILE_HEIGHT: u32 = 8;
 const TILE_MASK: u64 = 0xff;
 
 #[cfg(test)]

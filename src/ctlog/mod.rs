@@ -12,7 +12,7 @@
 //! | [`tile`] | paths of tiles |
 //! | [`checkpoint`] | signed tree heads |
 //! | [`signer`] | the log's key |
-//! | `reads` | what is served of the stored tree |
+//! | `reads`, `proofs` | what is served of the stored tree |
 //! | [`sequencer`] | the one task that appends |
 //! | [`store`] | where everything is kept |
 //! | [`chain`], [`submission`] | what others may submit |
@@ -26,6 +26,7 @@ pub mod config;
 pub mod entry;
 pub mod error;
 pub mod merkle;
+mod proofs;
 mod reads;
 pub mod recovery;
 pub mod sequencer;
@@ -36,6 +37,7 @@ pub mod tile;
 
 pub use config::Config;
 pub use error::{AppendError, Fatal, LogError};
+pub use proofs::RawEntry;
 
 use crate::certificate::precertificate::Precertificate;
 use crate::certificate::sct::Sct;

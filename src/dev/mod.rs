@@ -131,12 +131,13 @@ impl Stack {
 
         let opened = config.open(now).await?;
         let issuance = opened.issuance.clone();
-        let app = App::new(opened.issuance, opened.trust, config.bounds()).map_err(|source| {
-            DevError::System {
-                what: "cannot start threads".to_owned(),
-                source,
-            }
-        })?;
+        let app =
+            App::new(opened.issuance, opened.trust, config.behaviour()).map_err(|source| {
+                DevError::System {
+                    what: "cannot start threads".to_owned(),
+                    source,
+                }
+            })?;
 
         let served = Arc::clone(&app);
         let (stop, stopped) = watch::channel(false);

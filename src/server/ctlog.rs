@@ -27,7 +27,6 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/checkpoint", get(checkpoint))
         .route("/tile/{*path}", get(tile))
         .route("/issuer/{fingerprint}", get(issuer))
-        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
 }
 
 /// `{"chain": [base64 DER, …]}`, the certificate first.
@@ -164,6 +163,6 @@ fn immutable(found: Result<Option<Vec<u8>>, StoreError>, kind: &'static str) -> 
     }
 }
 
-fn refusal(status: StatusCode, sentence: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, sentence: &str) -> Response {
     (status, format!("{sentence}\n")).into_response()
 }

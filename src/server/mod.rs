@@ -19,6 +19,7 @@ mod problem;
 mod reason;
 mod reply;
 mod request_id;
+mod rfc6962;
 mod trail;
 
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, Method, header};
+use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use der::pem::LineEnding;
@@ -44,7 +45,7 @@ use self::problem::Problem;
 use self::reply::{CertificateChain, Configuration, TrustBundle};
 use self::request_id::RequestId;
 use crate::certificate::profile::SerialNumber;
-use crate::config::{Bounds, LOG_PREFIX};
+use crate::config::{Behaviour, LOG_PREFIX};
 use crate::identity::Issuers;
 use crate::issuance::{Issuance, Limiter, Request};
 use crate::possession::KeyRequest;
@@ -61,6 +62,7 @@ pub struct App {
     pool: Pool,
     documents: Documents,
     doors: Doors,
+    has_rfc6962_reads: bool,
     /// What the health service of gRPC tells.
     reporter: HealthReporter,
     /// Set once the server takes no more requests.
@@ -110,7 +112,7 @@ impl App {
     pub fn new(
         issuance: Issuance,
         trust: TrustFiles,
-        bounds: Bounds,
+        behaviour: Behaviour,
     ) -> std::io::Result<Arc<Self>> {
         let pem = issuance.authority.chain().pem();
         let chains = vec![CertificateChain {
@@ -123,11 +125,12 @@ impl App {
             issuing_chain: pem.iter().map(|pem| pem.trim_end().to_owned()).collect(),
             trust,
         };
-        let Bounds {
+        let Behaviour {
             limits,
             rate_limits,
             trusted_proxies,
-        } = bounds;
+            rfc6962_reads,
+        } = behaviour;
         let (threads, queue) = (limits.issuing_threads(), limits.issuing_queue);
         let pool = Pool::start(threads, threads.saturating_mul(4).saturating_add(queue))?;
         let clients = Clients::new(trusted_proxies);
@@ -143,6 +146,7 @@ impl App {
             pool,
             documents,
             doors,
+            has_rfc6962_reads: rfc6962_reads,
             reporter: HealthReporter::new(),
             is_closing: AtomicBool::new(false),
         }))
@@ -155,7 +159,13 @@ impl App {
             .route("/api/v1/signingCert", post(legacy::signing_certificate))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(from_fn_with_state(Arc::clone(self), client::limit));
-        let log = ctlog::routes().layer(DefaultBodyLimit::max(MAX_SUBMISSION));
+        let log = match self.has_rfc6962_reads {
+            true => ctlog::routes().merge(rfc6962::routes()),
+            false => ctlog::routes(),
+        };
+        let log = log
+            .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
+            .layer(DefaultBodyLimit::max(MAX_SUBMISSION));
         Router::new()
             .merge(signing)
             .route(
@@ -209,12 +219,12 @@ impl App {
         // left who waits.
         let work = async move {
             let issued = app.issuance.issue(&request, now()).await;
-            let issuers = app.issuance.issuers.current();
             let token = &request.unverified_token;
             let issued = match issued {
                 Ok(issued) => issued,
                 Err(error) => {
                     let problem = Problem::issue(&error, &work_id);
+                    let issuers = app.issuance.issuers.current();
                     let entry = issuers.unverified_entry(token);
                     metrics().issuance(entry, problem.outcome(), began);
                     place.fill(|| Record {
@@ -225,7 +235,7 @@ impl App {
                     return Err(problem);
                 }
             };
-            let entry = issuers.entry_of(&issued.issuer);
+            let entry = issued.issuers.entry_of(&issued.issuer);
             metrics().issuance(entry, Outcome::Granted, began);
             place.fill(|| trail::granted(&issued, entry, token, &work_id));
             tracing::info!(

@@ -32,6 +32,7 @@ mod openapi;
 mod process;
 mod provider;
 mod reload;
+mod rfc6962;
 mod schema;
 mod shapes;
 mod tls;

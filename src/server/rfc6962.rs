@@ -1,0 +1,182 @@
+//! The transparency log read as RFC 6962 section 4 has it, for tools that know no tiles.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::App;
+use super::ctlog::refusal;
+use crate::ctlog::RawEntry;
+use crate::ctlog::checkpoint::tree_head_signature;
+use crate::ctlog::store::StoreError;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/ct/v1/get-sth", get(sth))
+        .route("/ct/v1/get-sth-consistency", get(consistency))
+        .route("/ct/v1/get-proof-by-hash", get(proof))
+        .route("/ct/v1/get-entries", get(entries))
+        .route("/ct/v1/get-entry-and-proof", get(entry_and_proof))
+}
+
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+#[derive(Deserialize)]
+struct Trees {
+    first: u64,
+    second: u64,
+}
+
+#[derive(Deserialize)]
+struct Leaf {
+    hash: String,
+    tree_size: u64,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    start: u64,
+    end: u64,
+}
+
+#[derive(Deserialize)]
+struct Place {
+    leaf_index: u64,
+    tree_size: u64,
+}
+
+async fn sth(State(app): State<Arc<App>>) -> Response {
+    let head = app.issuance.log.head();
+    let Some(signature) = tree_head_signature(&head.checkpoint) else {
+        return unreadable(&"the checkpoint has no signature of a tree head");
+    };
+    Json(json!({
+        "tree_size": head.size,
+        "timestamp": head.timestamp_ms,
+        "sha256_root_hash": STANDARD.encode(head.root),
+        "tree_head_signature": STANDARD.encode(signature),
+    }))
+    .into_response()
+}
+
+async fn consistency(State(app): State<Arc<App>>, trees: Asked<Trees>) -> Response {
+    let Ok(Query(Trees { first, second })) = trees else {
+        return refused("first and second are sizes of trees");
+    };
+    match app.issuance.log.consistency_proof(first, second).await {
+        Ok(Some(proof)) => Json(json!({"consistency": encoded(&proof)})).into_response(),
+        Ok(None) => refused("first is larger than second, or second than the log"),
+        Err(error) => unreadable(&error),
+    }
+}
+
+async fn proof(State(app): State<Arc<App>>, leaf: Asked<Leaf>) -> Response {
+    let sentence = "hash is the base64 of a leaf's SHA-256, tree_size a size of the tree";
+    let Ok(Query(Leaf { hash, tree_size })) = leaf else {
+        return refused(sentence);
+    };
+    let Some(hash) = STANDARD
+        .decode(hash)
+        .ok()
+        .and_then(|hash| hash.try_into().ok())
+    else {
+        return refused(sentence);
+    };
+    let log = &app.issuance.log;
+    if tree_size == 0 || tree_size > log.head().size {
+        return refused("tree_size is 1 to the size of the log");
+    }
+    let index = match log.index_of(&hash, tree_size).await {
+        Ok(Some(index)) => index,
+        Ok(None) => return refusal(StatusCode::NOT_FOUND, "no such leaf in a tree of this size"),
+        Err(error) => return unreadable(&error),
+    };
+    match log.inclusion_proof(index, tree_size).await {
+        Ok(path) => {
+            let path = encoded(&path.unwrap_or_default());
+            Json(json!({"leaf_index": index, "audit_path": path})).into_response()
+        }
+        Err(error) => unreadable(&error),
+    }
+}
+
+async fn entries(State(app): State<Arc<App>>, span: Asked<Span>) -> Response {
+    let Ok(Query(Span { start, end })) = span else {
+        return refused("start and end are indices of leaves, both included");
+    };
+    let log = &app.issuance.log;
+    if start > end || start >= log.head().size {
+        return refused("start is beyond end or beyond the log");
+    }
+    let end = end
+        .saturating_add(1)
+        .min(start.saturating_add(MOST_ENTRIES));
+    match log.raw_entries(start..end).await {
+        Ok(entries) => {
+            let entries: Vec<Value> = entries.iter().map(entry).collect();
+            Json(json!({"entries": entries})).into_response()
+        }
+        Err(error) => unreadable(&error),
+    }
+}
+
+async fn entry_and_proof(State(app): State<Arc<App>>, place: Asked<Place>) -> Response {
+    let Ok(Query(Place {
+        leaf_index,
+        tree_size,
+    })) = place
+    else {
+        return refused("leaf_index is that of a leaf, tree_size a size of the tree");
+    };
+    let log = &app.issuance.log;
+    let path = match log.inclusion_proof(leaf_index, tree_size).await {
+        Ok(Some(path)) => path,
+        Ok(None) => return refused("no such leaf in a tree of this size, or no such tree"),
+        Err(error) => return unreadable(&error),
+    };
+    let found = log
+        .raw_entries(leaf_index..leaf_index.saturating_add(1))
+        .await;
+    match found.map(|found| found.first().map(entry)) {
+        Ok(Some(mut answer)) => {
+            if let Some(fields) = answer.as_object_mut() {
+                fields.insert("audit_path".to_owned(), encoded(&path).into());
+            }
+            Json(answer).into_response()
+        }
+        Ok(None) => unreadable(&StoreError::Malformed("an entry is missing")),
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn entry(entry: &RawEntry) -> Value {
+    json!({
+        "leaf_input": STANDARD.encode(&entry.leaf_input),
+        "extra_data": STANDARD.encode(&entry.extra_data),
+    })
+}
+
+fn encoded(hashes: &[[u8; 32]]) -> Vec<String> {
+    hashes.iter().map(|hash| STANDARD.encode(hash)).collect()
+}
+
+fn refused(sentence: &str) -> Response {
+    refusal(StatusCode::BAD_REQUEST, sentence)
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Response {
+    tracing::error!(%error, "the log cannot be read");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+/// Entries of one answer: some monitors ask once for all that is new and do not ask for the rest.
+const MOST_ENTRIES: u64 = 10_000;
