@@ -15,6 +15,12 @@ use prost::Message as _;
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
+use tonic::Code;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic_prost::ProstCodec;
+use vouchsafe::api::v2;
 
 use super::caller::Caller;
 use super::house::{V2, deploy};
@@ -92,6 +98,27 @@ impl Watched {
         let nonsense = self.http.post(format!("{}{V2}", self.url)).body("{");
         assert_eq!(nonsense.send().await.unwrap().status(), 400);
         tokens.to_vec()
+    }
+
+    /// One good call over gRPC and one of a method that is not there.
+    async fn call(&self) {
+        let channel = Channel::from_shared(self.url.clone()).unwrap();
+        let channel = channel.connect().await.unwrap();
+        for (path, code) in [
+            ("/dev.sigstore.fulcio.v2.CA/GetTrustBundle", Code::Ok),
+            ("/dev.sigstore.fulcio.v2.CA/Nothing", Code::Unimplemented),
+        ] {
+            let mut client = Grpc::new(channel.clone());
+            client.ready().await.unwrap();
+            let request = tonic::Request::new(v2::GetTrustBundleRequest {});
+            let codec = ProstCodec::<_, v2::TrustBundle>::default();
+            let path = PathAndQuery::from_static(path);
+            let answer = client.unary(request, path, codec).await;
+            assert_eq!(
+                answer.map_or_else(|status| status.code(), |_| Code::Ok),
+                code
+            );
+        }
     }
 
     async fn page(&self) -> Page {
@@ -238,6 +265,7 @@ async fn numbers_records_and_lines_tell_the_same_story_and_no_secret() {
     let watched = Watched::start(&[]).await;
     let before = watched.page().await;
     let tokens = watched.busy(&[]).await;
+    watched.call().await;
     let page = watched.page().await;
     let grown =
         |name: &str, labels: &[(&str, &str)]| page.of(name, labels) - before.of(name, labels);
@@ -328,6 +356,19 @@ async fn numbers_records_and_lines_tell_the_same_story_and_no_secret() {
         ),
         1.0,
         "200",
+    );
+    let call = [
+        ("grpc_type", "unary"),
+        ("grpc_service", "dev.sigstore.fulcio.v2.CA"),
+        ("grpc_method", "GetTrustBundle"),
+    ];
+    is(page.of("grpc_server_started_total", &call), 1.0, "begun");
+    is(page.of("grpc_server_msg_sent_total", &call), 1.0, "sent");
+    let handled = [&call[..], &[("grpc_code", "OK")]].concat();
+    is(
+        page.of("grpc_server_handled_total", &handled),
+        1.0,
+        "answered",
     );
     for check in ["authority", "log", "ledger", "audit", "open"] {
         is(page.of("vouchsafe_ready", &[("check", check)]), 1.0, check);
