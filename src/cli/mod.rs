@@ -6,6 +6,7 @@ mod dev;
 mod fulcio;
 mod init;
 mod ledger;
+mod log;
 mod reload;
 mod serve;
 mod terminal;
@@ -43,6 +44,8 @@ enum Command {
     Trust(trust::Arguments),
     /// Search what was issued
     Ledger(ledger::Arguments),
+    /// Look after the transparency log
+    Log(log::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Demo => run(demo::run()),
         Command::Dev(arguments) => run(dev::run(arguments)),
         Command::Ledger(arguments) => run(ledger::run(arguments)),
+        Command::Log(arguments) => run(log::run(arguments)),
         Command::Init(arguments) => run(init::run(arguments)),
         Command::Serve(arguments) => run(serve::run(*arguments)),
         Command::Check(arguments) => run(check::run(arguments.config)),

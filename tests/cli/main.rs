@@ -322,3 +322,34 @@ fn an_empty_search_of_the_ledger_is_a_failure_a_script_can_see() {
     assert!(error_of(&search("--identity", "nobody@example.com")).contains("no such certificate"));
     assert!(error_of(&search("--serial", "xyz")).contains("hexadecimal"));
 }
+
+#[test]
+fn fsck_finds_a_fresh_log_whole_and_names_what_does_not_belong_in_it() {
+    let (_place, directory) = deployment();
+    let config = directory.join("vouchsafe.yaml");
+    let fsck = || vouchsafe(&["log", "fsck", "--config", config.to_str().unwrap()]);
+    let sound = fsck();
+    assert!(
+        sound.status.success(),
+        "{}",
+        String::from_utf8_lossy(&sound.stderr)
+    );
+    let said = String::from_utf8_lossy(&sound.stdout).into_owned();
+    assert!(said.contains("is whole: entries 0, hash tiles 0"), "{said}");
+
+    let database = directory.join("log/log.sqlite");
+    assert!(database.exists());
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database);
+        let mut connection = options.connect().await.unwrap();
+        let stray = "INSERT INTO tile (id, hashes) VALUES (0, zeroblob(32))";
+        connection.execute(stray).await.unwrap();
+        connection.close().await.unwrap();
+    });
+    let error = error_of(&fsck());
+    assert!(
+        error.contains("hash tiles do not fit the tree head at 0"),
+        "{error}"
+    );
+}
