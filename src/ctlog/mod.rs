@@ -38,6 +38,7 @@ pub mod tile;
 pub use config::Config;
 pub use error::{AppendError, Fatal, LogError};
 pub use proofs::RawEntry;
+pub use reads::Reader;
 
 use crate::certificate::precertificate::Precertificate;
 use crate::certificate::sct::Sct;
@@ -75,8 +76,7 @@ pub struct Log {
 }
 
 struct Shared {
-    store: Arc<dyn Store>,
-    head: Arc<ArcSwap<Head>>,
+    reader: Reader,
     requests: mpsc::Sender<Request>,
     /// Bytes that waiting entries may still take.
     room: Arc<Semaphore>,
@@ -212,8 +212,7 @@ impl Log {
         let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
         let policy = Policy { roots, usages };
         let shared = Shared {
-            store,
-            head,
+            reader: Reader { store, head },
             requests,
             room,
             checking: Arc::new(Semaphore::new(MAX_CHECKING)),
@@ -263,7 +262,7 @@ impl Log {
         let Accepted { entry, issuers } = accepted?;
         let dedup = entry.body().dedup_key();
         // What is repeated here was asked for by people, over and over; it need not cost a commit.
-        if let Ok(found) = self.shared.store.find(&[dedup]).await
+        if let Ok(found) = self.shared.reader.store.find(&[dedup]).await
             && let Some(logged) = found.into_iter().find_map(Logged::from_stored)
         {
             return Ok(self.checked(&entry, logged)?.sct);
@@ -314,7 +313,7 @@ impl Log {
             // If the task failed instead, it has ended as well.
             _ = has_stopped.await;
         }
-        self.shared.store.close().await;
+        self.shared.reader.store.close().await;
     }
 
     /// The log's name.
@@ -338,19 +337,24 @@ impl Log {
     /// The newest durable tree head.
     #[must_use]
     pub fn head(&self) -> Arc<Head> {
-        self.shared.head.load_full()
+        self.shared.reader.head()
     }
 
-    /// Its signed note.
+    /// The log as it is read.
     #[must_use]
-    pub fn checkpoint(&self) -> String {
-        self.shared.head.load().checkpoint.clone()
+    pub fn reader(&self) -> &Reader {
+        &self.shared.reader
+    }
+
+    /// The roots submissions may lead to, in DER.
+    pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
+        self.shared.policy.roots.iter().map(ChainCertificate::der)
     }
 
     /// Rebuilds the whole log and compares; see [`check::check`].
     pub async fn check(&self) -> Result<check::Report, RecoveryError> {
         check::check(
-            &*self.shared.store,
+            &*self.shared.reader.store,
             &self.shared.origin,
             &self.shared.verifier,
         )

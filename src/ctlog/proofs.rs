@@ -4,11 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use super::Log;
 use super::entry::{TileLeaf, push_u24_vector};
 use super::merkle::{
     HASH_LENGTH, Hash, TILE_HEIGHT, TILE_WIDTH, empty_root, node_hash, perfect_root,
 };
+use super::reads::Reader;
 use super::store::StoreError;
 
 /// An entry as RFC 6962 section 4.6 hands it out.
@@ -20,7 +20,7 @@ pub struct RawEntry {
     pub extra_data: Vec<u8>,
 }
 
-impl Log {
+impl Reader {
     /// That the leaf at `index` is in the tree of the first `size` leaves. Nothing, where there is no
     /// such leaf or the log has not so many.
     ///
@@ -80,7 +80,7 @@ impl Log {
     /// [`StoreError`]: what is stored cannot be read.
     pub async fn raw_entries(&self, range: Range<u64>) -> Result<Vec<RawEntry>, StoreError> {
         let end = range.end.min(self.head().size);
-        let leaves = self.shared.store.leaves(range.start..end).await?;
+        let leaves = self.store.leaves(range.start..end).await?;
         let mut issuers: HashMap<Hash, Vec<u8>> = HashMap::new();
         let mut entries = Vec::with_capacity(leaves.len());
         for leaf in leaves {
@@ -124,7 +124,7 @@ impl Log {
     }
 
     async fn stored_tile(&self, (level, n): (u8, u64)) -> Result<Vec<u8>, StoreError> {
-        let tile = self.shared.store.tile(level, n).await?;
+        let tile = self.store.tile(level, n).await?;
         tile.ok_or(StoreError::Malformed("a tile is missing"))
     }
 }

@@ -1,19 +1,41 @@
 //! What anybody may read of the log: tiles, entries, and the certificates above them.
 
-use super::Log;
-use super::chain::ChainCertificate;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
 use super::entry::TileLeaf;
 use super::merkle::{HASH_LENGTH, Hash, TILE_WIDTH, level_width};
-use super::store::StoreError;
+use super::store::{Head, Store, StoreError};
 use super::tile;
 
-impl Log {
+/// A log as it is read: everything here is true of the newest durable head, and nothing here can add to
+/// it. Clones read the same log.
+#[derive(Clone)]
+pub struct Reader {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) head: Arc<ArcSwap<Head>>,
+}
+
+impl Reader {
+    /// The newest durable tree head.
+    #[must_use]
+    pub fn head(&self) -> Arc<Head> {
+        self.head.load_full()
+    }
+
+    /// Its signed note.
+    #[must_use]
+    pub fn checkpoint(&self) -> String {
+        self.head.load().checkpoint.clone()
+    }
+
     /// The first `width` hashes of a tile, or nothing where the tree does not reach so far.
     pub async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Option<Vec<u8>>, StoreError> {
         if !self.reaches(level, n, width) {
             return Ok(None);
         }
-        let tile = self.shared.store.tile(level, n).await?;
+        let tile = self.store.tile(level, n).await?;
         let mut tile = tile.ok_or(StoreError::Malformed("a tile is missing"))?;
         let length = usize::from(width) * HASH_LENGTH;
         if tile.len() < length {
@@ -30,11 +52,7 @@ impl Log {
             return Ok(None);
         }
         let first = n * TILE_WIDTH as u64;
-        let leaves = self
-            .shared
-            .store
-            .leaves(first..first + u64::from(width))
-            .await?;
+        let leaves = self.store.leaves(first..first + u64::from(width)).await?;
         if leaves.len() != usize::from(width) {
             return Err(StoreError::Malformed("entries are missing"));
         }
@@ -48,16 +66,11 @@ impl Log {
 
     /// A certificate that stands above an entry, by its SHA-256.
     pub async fn issuer(&self, fingerprint: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared.store.issuer(fingerprint).await
-    }
-
-    /// The roots submissions may lead to, in DER.
-    pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
-        self.shared.policy.roots.iter().map(ChainCertificate::der)
+        self.store.issuer(fingerprint).await
     }
 
     fn reaches(&self, level: u8, n: u64, width: u16) -> bool {
-        let committed = level_width(level, self.shared.head.load().size);
+        let committed = level_width(level, self.head.load().size);
         let end = n
             .checked_mul(TILE_WIDTH as u64)
             .and_then(|n| n.checked_add(u64::from(width)));

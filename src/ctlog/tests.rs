@@ -45,7 +45,7 @@ async fn root_from_data_tiles(log: &Log) -> Hash {
     let mut tree = MemoryBackedTree::<Sha256, Vec<u8>>::new();
     for n in 0..size.div_ceil(256) {
         let width = u16::try_from((size - n * 256).min(256)).unwrap();
-        let tile = log.data_tile(n, width).await.unwrap().unwrap();
+        let tile = log.reader().data_tile(n, width).await.unwrap().unwrap();
         let mut rest = tile.as_slice();
         while !rest.is_empty() {
             let (leaf, after) = TileLeaf::read(rest).unwrap();
@@ -80,7 +80,7 @@ async fn every_timestamp_verifies_and_its_leaf_stands_where_it_says() {
     let report = log.check().await.unwrap();
     assert_eq!((report.head.size, report.tiles), (600, 4));
     let verifier = signer(1).verifier().clone();
-    let checkpoint = Checkpoint::verify(&log.checkpoint(), ORIGIN, &verifier).unwrap();
+    let checkpoint = Checkpoint::verify(&log.reader().checkpoint(), ORIGIN, &verifier).unwrap();
     assert_eq!((checkpoint.size, checkpoint.root), (600, log.head().root));
 }
 
@@ -132,7 +132,7 @@ async fn the_tree_is_right_where_the_third_tile_level_begins() {
         let log = test.open().await;
         assert_eq!(log.head().size, expected);
         assert_eq!(
-            log.tile(2, 0, 1).await.unwrap().is_some(),
+            log.reader().tile(2, 0, 1).await.unwrap().is_some(),
             expected >= 65_536
         );
         if expected != 65_536 {
@@ -174,23 +174,26 @@ async fn a_repeated_entry_is_answered_with_the_very_same_timestamp() {
 async fn tiles_of_every_committed_width_are_served_and_nothing_beyond() {
     let test = TestLog::create().await;
     let log = test.open().await;
-    assert_eq!(log.tile(0, 0, 1).await.unwrap(), None);
-    assert_eq!(log.data_tile(0, 1).await.unwrap(), None);
+    assert_eq!(log.reader().tile(0, 0, 1).await.unwrap(), None);
+    assert_eq!(log.reader().data_tile(0, 1).await.unwrap(), None);
     for result in log_entries(&log, 0..260, at(10)).await {
         result.unwrap();
     }
-    let full = log.tile(0, 0, 256).await.unwrap().unwrap();
-    let data = log.data_tile(0, 256).await.unwrap().unwrap();
+    let full = log.reader().tile(0, 0, 256).await.unwrap().unwrap();
+    let data = log.reader().data_tile(0, 256).await.unwrap().unwrap();
     assert_eq!(full.len(), 8192);
     for width in [1, 2, 255] {
-        let tile = log.tile(0, 0, width).await.unwrap().unwrap();
+        let tile = log.reader().tile(0, 0, width).await.unwrap().unwrap();
         assert_eq!(tile, full[..usize::from(width) * 32]);
-        assert!(data.starts_with(&log.data_tile(0, width).await.unwrap().unwrap()));
+        assert!(data.starts_with(&log.reader().data_tile(0, width).await.unwrap().unwrap()));
     }
     let (hashes, _) = full.as_chunks();
-    let upper = log.tile(1, 0, 1).await.unwrap().unwrap();
+    let upper = log.reader().tile(1, 0, 1).await.unwrap().unwrap();
     assert_eq!(upper, merkle::perfect_root(hashes));
-    assert_eq!(log.tile(0, 1, 4).await.unwrap().unwrap().len(), 128);
+    assert_eq!(
+        log.reader().tile(0, 1, 4).await.unwrap().unwrap().len(),
+        128
+    );
     for (level, n, width) in [
         (0, 0, 0),
         (0, 0, 257),
@@ -201,13 +204,16 @@ async fn tiles_of_every_committed_width_are_served_and_nothing_beyond() {
         (0, u64::MAX, 1),
     ] {
         assert_eq!(
-            log.tile(level, n, width).await.unwrap(),
+            log.reader().tile(level, n, width).await.unwrap(),
             None,
             "{level} {n} {width}"
         );
     }
-    assert_eq!(log.data_tile(1, 5).await.unwrap(), None);
-    assert_eq!(log.data_tile(u64::MAX / 256 + 1, 1).await.unwrap(), None);
+    assert_eq!(log.reader().data_tile(1, 5).await.unwrap(), None);
+    assert_eq!(
+        log.reader().data_tile(u64::MAX / 256 + 1, 1).await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test]
@@ -669,7 +675,10 @@ async fn others_submit_what_their_chain_vouches_for_once() {
     log.submit(without_poison, at(10)).await.unwrap();
     assert_eq!(log.head().size, 2);
     for der in [ca.intermediate_der(), ca.root_der()] {
-        assert_eq!(log.issuer(&merkle::sha256(&der)).await.unwrap(), Some(der));
+        assert_eq!(
+            log.reader().issuer(&merkle::sha256(&der)).await.unwrap(),
+            Some(der)
+        );
     }
     assert_eq!(log.check().await.unwrap().issuers, 2);
 
@@ -694,14 +703,14 @@ async fn a_submitted_intermediate_is_stored_with_its_entry() {
         .await
         .unwrap();
     let fingerprint = merkle::sha256(&ca.intermediate_der());
-    assert_eq!(log.issuer(&fingerprint).await.unwrap(), None);
+    assert_eq!(log.reader().issuer(&fingerprint).await.unwrap(), None);
     for _ in 0..2 {
         let chain = vec![ca.leaf(Vec::new()), ca.intermediate_der(), ca.root_der()];
         log.submit(Submission::Certificate(chain), at(10))
             .await
             .unwrap();
         assert_eq!(
-            log.issuer(&fingerprint).await.unwrap(),
+            log.reader().issuer(&fingerprint).await.unwrap(),
             Some(ca.intermediate_der())
         );
     }

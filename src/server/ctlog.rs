@@ -1,9 +1,7 @@
 //! The log's public face: RFC 6962 submission and the tiles of C2SP static-ct-api, under one prefix.
 
-use std::sync::Arc;
-
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -13,20 +11,38 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{App, now};
-use crate::ctlog::AppendError;
+use super::{now, rfc6962};
 use crate::ctlog::store::StoreError;
 use crate::ctlog::submission::Submission;
 use crate::ctlog::tile::TilePath;
+use crate::ctlog::{AppendError, Log, Reader};
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+/// A log that takes entries, below its prefix. Nothing else is needed to serve it.
+pub(super) fn mount(log: &Log, has_rfc6962_reads: bool) -> Router {
+    let submissions = Router::new()
         .route("/ct/v1/add-chain", post(add_chain))
         .route("/ct/v1/add-pre-chain", post(add_pre_chain))
         .route("/ct/v1/get-roots", get(roots))
+        .with_state(log.clone());
+    finish(submissions.merge(reads(log.reader(), has_rfc6962_reads)))
+}
+
+fn reads(log: &Reader, has_rfc6962_reads: bool) -> Router {
+    let tiles = Router::new()
         .route("/checkpoint", get(checkpoint))
         .route("/tile/{*path}", get(tile))
         .route("/issuer/{fingerprint}", get(issuer))
+        .with_state(log.clone());
+    match has_rfc6962_reads {
+        true => tiles.merge(rfc6962::routes(log)),
+        false => tiles,
+    }
+}
+
+fn finish(routes: Router) -> Router {
+    routes
+        .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
+        .layer(DefaultBodyLimit::max(MAX_SUBMISSION))
 }
 
 /// `{"chain": [base64 DER, …]}`, the certificate first.
@@ -35,19 +51,15 @@ struct Chain {
     chain: Vec<String>,
 }
 
-async fn add_chain(state: State<Arc<App>>, body: Bytes) -> Response {
-    submit(state, &body, Submission::Certificate).await
+async fn add_chain(State(log): State<Log>, body: Bytes) -> Response {
+    submit(&log, &body, Submission::Certificate).await
 }
 
-async fn add_pre_chain(state: State<Arc<App>>, body: Bytes) -> Response {
-    submit(state, &body, Submission::Precertificate).await
+async fn add_pre_chain(State(log): State<Log>, body: Bytes) -> Response {
+    submit(&log, &body, Submission::Precertificate).await
 }
 
-async fn submit(
-    State(app): State<Arc<App>>,
-    body: &[u8],
-    kind: fn(Vec<Vec<u8>>) -> Submission,
-) -> Response {
+async fn submit(log: &Log, body: &[u8], kind: fn(Vec<Vec<u8>>) -> Submission) -> Response {
     let chain = serde_json::from_slice::<Chain>(body).ok();
     let decoded = chain
         .and_then(|Chain { chain }| chain.iter().map(|one| STANDARD.decode(one).ok()).collect());
@@ -57,7 +69,7 @@ async fn submit(
             "the body is not {\"chain\": [base64 DER, ...]}",
         );
     };
-    match app.issuance.log.submit(kind(chain), now()).await {
+    match log.submit(kind(chain), now()).await {
         Ok(sct) => Json(json!({
             "sct_version": 0,
             "id": STANDARD.encode(sct.log_id),
@@ -91,26 +103,20 @@ async fn submit(
     }
 }
 
-async fn roots(State(app): State<Arc<App>>) -> Response {
-    let certificates: Vec<String> = app
-        .issuance
-        .log
-        .roots()
-        .map(|der| STANDARD.encode(der))
-        .collect();
+async fn roots(State(log): State<Log>) -> Response {
+    let certificates: Vec<String> = log.roots().map(|der| STANDARD.encode(der)).collect();
     Json(json!({"certificates": certificates})).into_response()
 }
 
-async fn checkpoint(State(app): State<Arc<App>>) -> Response {
+async fn checkpoint(State(log): State<Reader>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, app.issuance.log.checkpoint()).into_response()
+    (headers, log.checkpoint()).into_response()
 }
 
-async fn tile(State(app): State<Arc<App>>, Path(path): Path<String>) -> Response {
-    let log = &app.issuance.log;
+async fn tile(State(log): State<Reader>, Path(path): Path<String>) -> Response {
     let found = match TilePath::parse(&format!("tile/{path}")) {
         Some(TilePath::Hashes { level, n, width }) => log.tile(level, n, width).await,
         Some(TilePath::Data { n, width }) => log.data_tile(n, width).await,
@@ -119,7 +125,7 @@ async fn tile(State(app): State<Arc<App>>, Path(path): Path<String>) -> Response
     immutable(found, "application/octet-stream")
 }
 
-async fn issuer(State(app): State<Arc<App>>, Path(fingerprint): Path<String>) -> Response {
+async fn issuer(State(log): State<Reader>, Path(fingerprint): Path<String>) -> Response {
     let mut hash = [0; 32];
     let is_canonical = fingerprint.len() == 64
         && fingerprint
@@ -138,10 +144,7 @@ async fn issuer(State(app): State<Arc<App>>, Path(fingerprint): Path<String>) ->
     if !decoded {
         return StatusCode::NOT_FOUND.into_response();
     }
-    immutable(
-        app.issuance.log.issuer(&hash).await,
-        "application/pkix-cert",
-    )
+    immutable(log.issuer(&hash).await, "application/pkix-cert")
 }
 
 /// What is under such a name never changes; what is not there yet is 404, which readers tell from an
@@ -166,3 +169,6 @@ fn immutable(found: Result<Option<Vec<u8>>, StoreError>, kind: &'static str) -> 
 pub(super) fn refusal(status: StatusCode, sentence: &str) -> Response {
     (status, format!("{sentence}\n")).into_response()
 }
+
+/// A chain for the log.
+const MAX_SUBMISSION: usize = 128 << 10;

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderName, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use der::pem::LineEnding;
@@ -159,13 +159,6 @@ impl App {
             .route("/api/v1/signingCert", post(legacy::signing_certificate))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(from_fn_with_state(Arc::clone(self), client::limit));
-        let log = match self.has_rfc6962_reads {
-            true => ctlog::routes().merge(rfc6962::routes()),
-            false => ctlog::routes(),
-        };
-        let log = log
-            .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
-            .layer(DefaultBodyLimit::max(MAX_SUBMISSION));
         Router::new()
             .merge(signing)
             .route(
@@ -186,8 +179,11 @@ impl App {
             .route("/readyz", get(health::readyz))
             .route("/openapi.json", get(http::openapi))
             .method_not_allowed_fallback(problem::method_not_allowed)
-            .nest(LOG_PREFIX, log)
             .with_state(Arc::clone(self))
+            .nest(
+                LOG_PREFIX,
+                ctlog::mount(&self.issuance.log, self.has_rfc6962_reads),
+            )
             .merge(grpc::routes(self))
             .fallback(guard::nowhere)
             .layer(from_fn(guard::guard))
@@ -337,5 +333,3 @@ impl std::fmt::Display for Hex<'_> {
 
 /// A token, a key and a proof fit many times over.
 const MAX_BODY: usize = 64 << 10;
-/// A chain for the log.
-const MAX_SUBMISSION: usize = 128 << 10;

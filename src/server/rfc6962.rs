@@ -1,7 +1,5 @@
 //! The transparency log read as RFC 6962 section 4 has it, for tools that know no tiles.
 
-use std::sync::Arc;
-
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -13,19 +11,19 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::App;
 use super::ctlog::refusal;
-use crate::ctlog::RawEntry;
 use crate::ctlog::checkpoint::tree_head_signature;
 use crate::ctlog::store::StoreError;
+use crate::ctlog::{RawEntry, Reader};
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes(log: &Reader) -> Router {
     Router::new()
         .route("/ct/v1/get-sth", get(sth))
         .route("/ct/v1/get-sth-consistency", get(consistency))
         .route("/ct/v1/get-proof-by-hash", get(proof))
         .route("/ct/v1/get-entries", get(entries))
         .route("/ct/v1/get-entry-and-proof", get(entry_and_proof))
+        .with_state(log.clone())
 }
 
 type Asked<T> = Result<Query<T>, QueryRejection>;
@@ -54,8 +52,8 @@ struct Place {
     tree_size: u64,
 }
 
-async fn sth(State(app): State<Arc<App>>) -> Response {
-    let head = app.issuance.log.head();
+async fn sth(State(log): State<Reader>) -> Response {
+    let head = log.head();
     let Some(signature) = tree_head_signature(&head.checkpoint) else {
         return unreadable(&"the checkpoint has no signature of a tree head");
     };
@@ -68,18 +66,18 @@ async fn sth(State(app): State<Arc<App>>) -> Response {
     .into_response()
 }
 
-async fn consistency(State(app): State<Arc<App>>, trees: Asked<Trees>) -> Response {
+async fn consistency(State(log): State<Reader>, trees: Asked<Trees>) -> Response {
     let Ok(Query(Trees { first, second })) = trees else {
         return refused("first and second are sizes of trees");
     };
-    match app.issuance.log.consistency_proof(first, second).await {
+    match log.consistency_proof(first, second).await {
         Ok(Some(proof)) => Json(json!({"consistency": encoded(&proof)})).into_response(),
         Ok(None) => refused("first is larger than second, or second than the log"),
         Err(error) => unreadable(&error),
     }
 }
 
-async fn proof(State(app): State<Arc<App>>, leaf: Asked<Leaf>) -> Response {
+async fn proof(State(log): State<Reader>, leaf: Asked<Leaf>) -> Response {
     let sentence = "hash is the base64 of a leaf's SHA-256, tree_size a size of the tree";
     let Ok(Query(Leaf { hash, tree_size })) = leaf else {
         return refused(sentence);
@@ -91,7 +89,6 @@ async fn proof(State(app): State<Arc<App>>, leaf: Asked<Leaf>) -> Response {
     else {
         return refused(sentence);
     };
-    let log = &app.issuance.log;
     if tree_size == 0 || tree_size > log.head().size {
         return refused("tree_size is 1 to the size of the log");
     }
@@ -109,11 +106,10 @@ async fn proof(State(app): State<Arc<App>>, leaf: Asked<Leaf>) -> Response {
     }
 }
 
-async fn entries(State(app): State<Arc<App>>, span: Asked<Span>) -> Response {
+async fn entries(State(log): State<Reader>, span: Asked<Span>) -> Response {
     let Ok(Query(Span { start, end })) = span else {
         return refused("start and end are indices of leaves, both included");
     };
-    let log = &app.issuance.log;
     if start > end || start >= log.head().size {
         return refused("start is beyond end or beyond the log");
     }
@@ -129,7 +125,7 @@ async fn entries(State(app): State<Arc<App>>, span: Asked<Span>) -> Response {
     }
 }
 
-async fn entry_and_proof(State(app): State<Arc<App>>, place: Asked<Place>) -> Response {
+async fn entry_and_proof(State(log): State<Reader>, place: Asked<Place>) -> Response {
     let Ok(Query(Place {
         leaf_index,
         tree_size,
@@ -137,7 +133,6 @@ async fn entry_and_proof(State(app): State<Arc<App>>, place: Asked<Place>) -> Re
     else {
         return refused("leaf_index is that of a leaf, tree_size a size of the tree");
     };
-    let log = &app.issuance.log;
     let path = match log.inclusion_proof(leaf_index, tree_size).await {
         Ok(Some(path)) => path,
         Ok(None) => return refused("no such leaf in a tree of this size, or no such tree"),
