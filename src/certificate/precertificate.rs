@@ -91,6 +91,11 @@ impl Precertificate {
         self.template.serial()
     }
 
+    /// The end of its validity, which is the final certificate's too.
+    pub const fn not_after(&self) -> OffsetDateTime {
+        self.template.not_after()
+    }
+
     /// The to-be-signed bytes of the final certificate: the list of this one timestamp is the last
     /// extension.
     pub fn certificate_to_be_signed(&self, sct: &Sct) -> Vec<u8> {
@@ -160,56 +165,156 @@ fn signed(to_be_signed: &[u8], signature: &[u8], algorithm: SignatureAlgorithm) 
 /// # Errors
 /// [`SpliceError`]: not a certificate, or not exactly one such extension.
 pub fn tbs_without(certificate_der: &[u8], oid: &[u8]) -> Result<Vec<u8>, SpliceError> {
+    let Parts { fields, extensions } = Parts::without(certificate_der, oid)?;
+    let kept: Vec<&[u8]> = extensions.iter().map(|(_, whole)| *whole).collect();
+    Ok(tbs_of(&[fields], &kept))
+}
+
+/// Who signs the final certificate of a precertificate that somebody else signed: a Precertificate
+/// Signing Certificate's own issuer, as that certificate tells.
+#[derive(Debug, Clone, Copy)]
+pub struct FinalIssuer<'a> {
+    /// The name, in DER.
+    pub name: &'a [u8],
+    /// The value of the authority key identifier, where there is one.
+    pub key_identifier: Option<&'a [u8]>,
+}
+
+/// The `TBSCertificate` that the final certificate of a precertificate will have, where that was signed
+/// with a Precertificate Signing Certificate. RFC 6962 section 3.2: "If the Precertificate is not signed
+/// with the CA certificate that will issue the final certificate, then the TBSCertificate also has its
+/// issuer changed to that of the CA that will issue the final certificate. […] If the Precertificate is
+/// issued using a Precertificate Signing Certificate and an Authority Key Identifier extension is present
+/// in the TBSCertificate, the corresponding extension must also be present in the Precertificate Signing
+/// Certificate -- in this case, the TBSCertificate also has its Authority Key Identifier changed to match
+/// the final issuer."
+///
+/// Where only one of the two has that extension a log and its readers must still agree, or the timestamp
+/// verifies nowhere. So this does what the logs and clients do that there have always been: where the
+/// signing certificate has none it is cut out, since the one in the precertificate names the signing
+/// certificate's key, which the final certificate cannot; where only the signing certificate has one it is
+/// added at the end. A replaced value stays in its place, as critical as it was.
+///
+/// # Errors
+/// [`SpliceError`]: not a certificate, or not exactly one poison.
+pub fn tbs_of_final(
+    precertificate_der: &[u8],
+    issuer: FinalIssuer<'_>,
+) -> Result<Vec<u8>, SpliceError> {
     let malformed = SpliceError::Malformed;
-    let (certificate, after) = der::expect(certificate_der, der::SEQUENCE).ok_or(malformed)?;
-    if !after.is_empty() {
-        return Err(malformed);
-    }
-    let (tbs, _) = der::expect(certificate.value, der::SEQUENCE).ok_or(malformed)?;
+    let Parts { fields, extensions } = Parts::without(precertificate_der, POISON_OID)?;
+    // `[0] version, serialNumber, signature, issuer, …`; what has extensions has a version.
+    let (_, rest) = der::expect(fields, der::explicit(0)).ok_or(malformed)?;
+    let (_, rest) = der::expect(rest, der::INTEGER).ok_or(malformed)?;
+    let (_, rest) = der::expect(rest, der::SEQUENCE).ok_or(malformed)?;
+    let (_, after) = der::expect(rest, der::SEQUENCE).ok_or(malformed)?;
+    let before = fields.strip_suffix(rest).ok_or(malformed)?;
 
-    let mut rest = tbs.value;
-    let mut wrapper = None;
-    while !rest.is_empty() {
-        let (field, after) = der::read(rest).ok_or(malformed)?;
-        if field.tag == der::explicit(3) {
-            if !after.is_empty() {
-                return Err(malformed);
+    let value = issuer
+        .key_identifier
+        .map(|value| der::tlv(der::OCTET_STRING, &[value]));
+    let position = extensions
+        .iter()
+        .position(|(id, _)| *id == AUTHORITY_KEY_IDENTIFIER);
+    let mut kept: Vec<&[u8]> = extensions.iter().map(|(_, whole)| *whole).collect();
+    let changed;
+    match (position, &value) {
+        (Some(at), Some(value)) => {
+            changed = with_value(kept[at], value).ok_or(malformed)?;
+            kept[at] = &changed;
+        }
+        (Some(at), None) => drop(kept.remove(at)),
+        (None, Some(value)) => {
+            let id = der::tlv(der::OBJECT_IDENTIFIER, &[AUTHORITY_KEY_IDENTIFIER]);
+            changed = der::tlv(der::SEQUENCE, &[&id, value]);
+            kept.push(&changed);
+        }
+        (None, None) => {}
+    }
+    Ok(tbs_of(&[before, issuer.name, after], &kept))
+}
+
+/// A `TBSCertificate` as it stands there, without one extension.
+struct Parts<'a> {
+    /// Everything before the extensions.
+    fields: &'a [u8],
+    /// The content of each extension's identifier, and the whole extension.
+    extensions: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Parts<'a> {
+    fn without(certificate_der: &'a [u8], oid: &[u8]) -> Result<Self, SpliceError> {
+        let malformed = SpliceError::Malformed;
+        let (certificate, after) = der::expect(certificate_der, der::SEQUENCE).ok_or(malformed)?;
+        if !after.is_empty() {
+            return Err(malformed);
+        }
+        let (tbs, _) = der::expect(certificate.value, der::SEQUENCE).ok_or(malformed)?;
+
+        let mut rest = tbs.value;
+        let mut wrapper = None;
+        while !rest.is_empty() {
+            let (field, after) = der::read(rest).ok_or(malformed)?;
+            if field.tag == der::explicit(3) {
+                if !after.is_empty() {
+                    return Err(malformed);
+                }
+                wrapper = Some(field);
             }
-            wrapper = Some(field);
+            rest = after;
         }
-        rest = after;
-    }
-    let wrapper = wrapper.ok_or(SpliceError::Count(0))?;
-    let (list, after) = der::expect(wrapper.value, der::SEQUENCE).ok_or(malformed)?;
-    if !after.is_empty() {
-        return Err(malformed);
-    }
-
-    let mut kept: Vec<&[u8]> = Vec::with_capacity(32);
-    let (mut rest, mut cut) = (list.value, 0);
-    while !rest.is_empty() {
-        let (extension, after) = der::expect(rest, der::SEQUENCE).ok_or(malformed)?;
-        let (id, _) = der::expect(extension.value, der::OBJECT_IDENTIFIER).ok_or(malformed)?;
-        if id.value == oid {
-            cut += 1;
-        } else {
-            kept.push(extension.whole);
+        let wrapper = wrapper.ok_or(SpliceError::Count(0))?;
+        let (list, after) = der::expect(wrapper.value, der::SEQUENCE).ok_or(malformed)?;
+        if !after.is_empty() {
+            return Err(malformed);
         }
-        rest = after;
-    }
-    if cut != 1 {
-        return Err(SpliceError::Count(cut));
-    }
 
-    let head = tbs.value.strip_suffix(wrapper.whole).ok_or(malformed)?;
-    if kept.is_empty() {
-        return Ok(der::tlv(der::SEQUENCE, &[head]));
+        let mut extensions = Vec::with_capacity(32);
+        let (mut rest, mut cut) = (list.value, 0);
+        while !rest.is_empty() {
+            let (extension, after) = der::expect(rest, der::SEQUENCE).ok_or(malformed)?;
+            let (id, _) = der::expect(extension.value, der::OBJECT_IDENTIFIER).ok_or(malformed)?;
+            if id.value == oid {
+                cut += 1;
+            } else {
+                extensions.push((id.value, extension.whole));
+            }
+            rest = after;
+        }
+        if cut != 1 {
+            return Err(SpliceError::Count(cut));
+        }
+        let fields = tbs.value.strip_suffix(wrapper.whole).ok_or(malformed)?;
+        Ok(Self { fields, extensions })
     }
-    let list = der::tlv(der::SEQUENCE, &kept);
+}
+
+/// A `TBSCertificate` of these fields and extensions. No extensions at all have no wrapper either.
+fn tbs_of(fields: &[&[u8]], extensions: &[&[u8]]) -> Vec<u8> {
+    if extensions.is_empty() {
+        return der::tlv(der::SEQUENCE, fields);
+    }
+    let list = der::tlv(der::SEQUENCE, extensions);
     let wrapper = der::header(der::explicit(3), list.len());
-    Ok(der::tlv(der::SEQUENCE, &[head, &wrapper, &list]))
+    let parts = [fields, &[&wrapper, &list]].concat();
+    der::tlv(der::SEQUENCE, &parts)
+}
+
+/// `Extension ::= SEQUENCE { extnID, critical DEFAULT FALSE, extnValue OCTET STRING }` with another
+/// `extnValue`, given whole.
+fn with_value(extension: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    let (extension, _) = der::expect(extension, der::SEQUENCE)?;
+    let (_, mut rest) = der::expect(extension.value, der::OBJECT_IDENTIFIER)?;
+    if let Some((_, after)) = der::expect(rest, der::BOOLEAN) {
+        rest = after;
+    }
+    let before = extension.value.strip_suffix(rest)?;
+    Some(der::tlv(der::SEQUENCE, &[before, value]))
 }
 
 /// 1.3.6.1.4.1.11129.2.4.3, as content octets: the critical extension that keeps a precertificate
 /// from being used as a certificate.
 pub const POISON_OID: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x04, 0x03];
+
+/// 2.5.29.35
+const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];

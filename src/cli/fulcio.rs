@@ -175,12 +175,8 @@ impl Start {
             reload_seconds: DEFAULT_RELOAD_SECONDS,
             environments: None,
             authority,
-            log: LogSettings {
-                database: state.join("log/log.sqlite"),
-                key: state.join("log/key.pem"),
-                passphrase: None,
-                rfc6962_reads: false,
-            },
+            log: LogSettings::new(state.join("log/log.sqlite"), state.join("log/key.pem")),
+            retired_logs: Vec::new(),
             ledger: LedgerSettings {
                 database: state.join("ledger.sqlite"),
             },

@@ -1,5 +1,10 @@
 //! `vouchsafe log`
 
+mod init;
+mod serve;
+
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::{ConfigArgument, Failure, terminal};
@@ -14,13 +19,31 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a new log that runs alone: key, database, first checkpoint and configuration
+    Init(init::Arguments),
+    /// Run a log alone
+    Serve(LogConfigArgument),
     /// Rebuild the whole log from its entries and compare it with what is stored and signed; the
     /// server may go on meanwhile
     Fsck(ConfigArgument),
 }
 
+#[derive(Debug, clap::Args)]
+struct LogConfigArgument {
+    /// The log's configuration file
+    #[arg(long, short, env = "VOUCHSAFE_LOG_CONFIG", default_value = "log.yaml")]
+    config: PathBuf,
+}
+
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Command::Fsck(ConfigArgument { config }) = arguments.command;
+    match arguments.command {
+        Command::Init(arguments) => init::run(arguments).await,
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Fsck(arguments) => fsck(arguments).await,
+    }
+}
+
+async fn fsck(ConfigArgument { config }: ConfigArgument) -> Result<(), Failure> {
     let config = Config::read(&config)?;
     let log = config.log_config();
     let signer = config.log_signer()?;

@@ -6,15 +6,13 @@ use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::now;
-use crate::config::{Certificates, Occasion, Outcome, Reloader};
+use crate::config::{Occasion, Outcome};
 use crate::telemetry::audit;
 
-/// Looks at the files in every `interval`, if there is one, and at every `hangup`. It ends never, or
-/// with a bug in a reader.
+/// Looks at the files by `look` in every `interval`, if there is one, and at every `hangup`. It ends
+/// never, or with a bug in a reader.
 pub(super) async fn follow(
-    mut reloader: Reloader,
-    certificates: Certificates,
+    mut look: impl FnMut(Occasion) -> Vec<Outcome> + Send + 'static,
     interval: Option<Duration>,
     mut hangup: Signal,
 ) {
@@ -29,19 +27,17 @@ pub(super) async fn follow(
             () = wait(pause) => Occasion::Interval,
         };
         // Disks can be slow, and a certificate in the file is parsed by libraries of others.
-        let shown = certificates.clone();
         let looked = spawn_blocking(move || {
-            let mut outcomes = vec![reloader.look(occasion, now())];
-            outcomes.extend(shown.all().map(|shown| shown.look(occasion, now())));
-            (reloader, outcomes.contains(&Outcome::Settling))
+            let outcomes = look(occasion);
+            (look, outcomes.contains(&Outcome::Settling))
         });
-        let Ok((looked, is_settling)) = looked.await else {
+        let Ok((again, is_settling)) = looked.await else {
             tracing::error!(
                 "reading issuers or certificates ended in a panic; they are not followed any more"
             );
             return;
         };
-        reloader = looked;
+        look = again;
         pause = match is_settling {
             true => interval.map(|interval| interval.min(SETTLE)),
             false => interval,

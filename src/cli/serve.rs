@@ -2,8 +2,8 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -68,15 +68,14 @@ fn program_name(word: &str) -> Result<String, &'static str> {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     server::bind(address).map_err(|error| format!("cannot listen on {address}: {error}").into())
 }
 
 /// Answers with metrics at an address of their own.
-fn watched(address: SocketAddr, app: &Arc<App>) -> Result<JoinHandle<()>, Failure> {
+pub(super) fn watched(address: SocketAddr, router: Router) -> Result<JoinHandle<()>, Failure> {
     let listener = bind(address)?;
     tracing::info!(listen = %listener.local_addr()?, "metrics");
-    let router = app.metrics_router();
     Ok(tokio::spawn(async move {
         let served = server::serve_router(listener, router, std::future::pending());
         if let Err(error) = served.await {
@@ -106,7 +105,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let stack = config.open(now()).await?;
     let log = stack.issuance.log.clone();
     let issuance = stack.issuance.clone();
-    let app = App::new(stack.issuance, stack.trust, config.behaviour())?;
+    let app = App::new(
+        stack.issuance,
+        stack.trust,
+        stack.mounts,
+        config.behaviour(),
+    )?;
     let listener = bind(config.listen())?;
     let address = listener.local_addr()?;
     let mut listeners = vec![Listener::new(listener, certificates.main())];
@@ -118,12 +122,19 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
     let metrics = config
         .metrics_listen()
-        .map(|address| watched(address, &app));
+        .map(|address| watched(address, app.metrics_router()));
     let metrics = metrics.transpose()?;
+    let tls = certificates.main().is_some();
     // All ports are bound: whoever waits for this line may ask at each of them.
-    tracing::info!(listen = %address, tls = certificates.main().is_some(), public_url = config.public_url(), log = config.log_origin(), "serving");
+    tracing::info!(listen = %address, tls, public_url = config.public_url(), log = config.log_origin(), "serving");
     let interval = config.reload_interval();
-    let following = tokio::spawn(follow(stack.reloader, certificates, interval, hangup));
+    let mut reloader = stack.reloader;
+    let look = move |occasion| {
+        let mut outcomes = vec![reloader.look(occasion, now())];
+        outcomes.extend(certificates.all().map(|shown| shown.look(occasion, now())));
+        outcomes
+    };
+    let following = tokio::spawn(follow(look, interval, hangup));
     let mut failed = None;
     let shutdown = async {
         tokio::select! {

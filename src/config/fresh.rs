@@ -11,7 +11,7 @@ use der::pem::LineEnding;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, LogConfig};
 use crate::authority::file::Passphrase;
 use crate::authority::hierarchy::{
     Curve, Hierarchy, HierarchyError, encrypt_private_key, new_p256_key,
@@ -43,6 +43,21 @@ pub struct Plan<'a> {
     pub development: bool,
 }
 
+/// What a new log that runs alone is to be.
+#[derive(Debug)]
+pub struct LogPlan<'a> {
+    /// The origin at which clients will reach it.
+    pub public_url: &'a str,
+    /// The path below which it will be mounted.
+    pub prefix: &'a str,
+    /// Where it will listen.
+    pub listen: std::net::SocketAddr,
+    /// The file with the roots it will accept.
+    pub roots: &'a Path,
+    /// The file with the passphrase for the key; without one a random passphrase is made.
+    pub passphrase_file: Option<PathBuf>,
+}
+
 /// Randomness for a new deployment, drawn at the door.
 pub struct Entropy {
     /// For the serial numbers of root and intermediate.
@@ -60,6 +75,14 @@ pub enum FreshError {
     /// A file could not be written.
     #[error("cannot write {path}: {source}")]
     File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The given roots cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Roots {
         /// Which.
         path: PathBuf,
         /// What the system says.
@@ -100,26 +123,60 @@ pub async fn create(
     entropy: &Entropy,
     now: OffsetDateTime,
 ) -> Result<(), FreshError> {
-    let directory = &std::path::absolute(directory).map_err(|source| FreshError::File {
+    let directory = place(directory)?;
+    finish(&directory, async |at| {
+        write_all(at, plan, entropy, now).await
+    })
+    .await
+}
+
+/// Makes a log that runs alone at `directory`, in the same way. `passphrase` is random.
+///
+/// # Errors
+/// [`FreshError`].
+pub async fn create_log(
+    directory: &Path,
+    plan: &LogPlan<'_>,
+    passphrase: [u8; 32],
+    now: OffsetDateTime,
+) -> Result<(), FreshError> {
+    let directory = place(directory)?;
+    finish(&directory, async |at| {
+        write_log(at, plan, passphrase, now).await
+    })
+    .await
+}
+
+/// The place of a new deployment, if it is free.
+fn place(directory: &Path) -> Result<PathBuf, FreshError> {
+    let directory = std::path::absolute(directory).map_err(|source| FreshError::File {
         path: directory.to_owned(),
         source,
     })?;
-    let is_free = match fs::read_dir(directory) {
+    let is_free = match fs::read_dir(&directory) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     if !is_free {
-        return Err(FreshError::Exists(directory.to_owned()));
+        return Err(FreshError::Exists(directory));
     }
+    Ok(directory)
+}
+
+/// Has a deployment written beside its place, and moves it there.
+async fn finish(
+    directory: &Path,
+    write: impl AsyncFnOnce(&Path) -> Result<(), FreshError>,
+) -> Result<(), FreshError> {
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = directory.with_file_name(format!(".{name}.unfinished"));
     let file = |source| FreshError::File {
-        path: directory.clone(),
+        path: directory.to_owned(),
         source,
     };
     // Who makes this directory owns it: another one at the same work stops here and removes nothing.
     make_directory(&unfinished)?;
-    let mut made = write_all(&unfinished, plan, entropy, now).await;
+    let mut made = write(&unfinished).await;
     if made.is_ok() {
         made = fs::rename(&unfinished, directory).map_err(file);
     }
@@ -184,7 +241,7 @@ async fn write_state(at: &Path, origin: String, now: OffsetDateTime) -> Result<(
     let pem = Zeroizing::new(pem);
     write(&at.join("log/key.pem"), 0o600, &pem)?;
     let signer =
-        LogSigner::from_pkcs8(&key).map_err(|error| FreshError::LogKey(error.to_string()))?;
+        LogSigner::from_private_key(&key).map_err(|error| FreshError::LogKey(error.to_string()))?;
     let log = ctlog::Config::new(at.join("log/log.sqlite"), origin);
     Log::create(&log, &signer, now).await?;
     Ledger::create(&at.join("ledger.sqlite"))
@@ -202,20 +259,8 @@ async fn write_all(
 ) -> Result<(), FreshError> {
     make_directory(&at.join("ca"))?;
     make_directory(&at.join("log"))?;
-    let (passphrase, passphrase_file) = match &plan.passphrase_file {
-        Some(file) => (
-            Passphrase::File(file.clone()).read(Path::new(""))?,
-            file.clone(),
-        ),
-        None => {
-            let passphrase = Zeroizing::new(URL_SAFE_NO_PAD.encode(entropy.passphrase));
-            write(&at.join("passphrase"), 0o600, &passphrase)?;
-            (passphrase, PathBuf::from("passphrase"))
-        }
-    };
-    if passphrase.is_empty() {
-        return Err(FreshError::EmptyPassphrase);
-    }
+    let (passphrase, passphrase_file) =
+        passphrase(at, plan.passphrase_file.as_deref(), entropy.passphrase)?;
 
     let serials = entropy.serials.map(SerialNumber::from_random);
     let Hierarchy { root, intermediate } = Hierarchy::create(
@@ -271,6 +316,69 @@ async fn write_all(
     sync_directories([at.join("ca"), at.join("log"), at.to_owned()])
 }
 
+async fn write_log(
+    at: &Path,
+    plan: &LogPlan<'_>,
+    random: [u8; 32],
+    now: OffsetDateTime,
+) -> Result<(), FreshError> {
+    let (passphrase, passphrase_file) = passphrase(at, plan.passphrase_file.as_deref(), random)?;
+    let key = encrypt_private_key(&new_p256_key()?, &passphrase)?;
+    write(&at.join("key.pem"), 0o600, &key)?;
+    let roots = fs::read_to_string(plan.roots).map_err(|source| FreshError::Roots {
+        path: plan.roots.to_owned(),
+        source,
+    })?;
+    write(&at.join("roots.pem"), 0o644, &roots)?;
+    let quoted = |text: &dyn AsRef<Path>| serde_json::to_string(text.as_ref()).unwrap_or_default();
+    let settings = LOG_SAMPLE
+        .replace(
+            "public-url: http://127.0.0.1:6962",
+            &format!("public-url: {}", plan.public_url),
+        )
+        .replace(
+            "listen: 127.0.0.1:6962",
+            &format!("listen: {}", plan.listen),
+        )
+        .replace("prefix: \"\"", &format!("prefix: {}", quoted(&plan.prefix)))
+        .replace(
+            "file: passphrase",
+            &format!("file: {}", quoted(&passphrase_file)),
+        );
+    let file = at.join("log.yaml");
+    write(&file, 0o644, &settings)?;
+
+    let config = LogConfig::read(&file)?;
+    let logs = config.logs();
+    logs.roots()?;
+    Log::create(&logs.config(), &logs.signer()?, now).await?;
+    sync_directories([at.to_owned()])
+}
+
+/// The passphrase of a new deployment's keys, and where it is: in the operator's file, or a random one in
+/// a file of ours.
+fn passphrase(
+    at: &Path,
+    file: Option<&Path>,
+    random: [u8; 32],
+) -> Result<(Zeroizing<String>, PathBuf), FreshError> {
+    let (passphrase, file) = match file {
+        Some(file) => (
+            Passphrase::File(file.to_owned()).read(Path::new(""))?,
+            file.to_owned(),
+        ),
+        None => {
+            let passphrase = Zeroizing::new(URL_SAFE_NO_PAD.encode(random));
+            write(&at.join("passphrase"), 0o600, &passphrase)?;
+            (passphrase, PathBuf::from("passphrase"))
+        }
+    };
+    if passphrase.is_empty() {
+        return Err(FreshError::EmptyPassphrase);
+    }
+    Ok((passphrase, file))
+}
+
 /// Names have to be on the disk as well as what they name.
 fn sync_directories<const N: usize>(directories: [PathBuf; N]) -> Result<(), FreshError> {
     for directory in directories {
@@ -315,6 +423,7 @@ const LIMITED: &str = "rate-limits:\n  enabled: true";
 const UNLIMITED: &str = "rate-limits:\n  enabled: false";
 
 const SAMPLE: &str = include_str!("../../config/vouchsafe.yaml");
+const LOG_SAMPLE: &str = include_str!("../../config/log.yaml");
 
 /// The directory of log and ledger in a directory for data.
 pub const STATE: &str = "state";

@@ -3,9 +3,11 @@
 
 pub mod fresh;
 
+mod logs;
 mod open;
 mod reload;
 mod settings;
+mod standalone;
 mod tls;
 
 use std::fmt;
@@ -16,14 +18,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
+pub use logs::{Logs, Mounts, Retired, public_key_file};
 pub use open::{OpenError, Opened};
 pub use reload::{Occasion, Outcome, Reloader};
 pub use settings::{
     AuditSettings, AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_RELOAD_SECONDS,
-    Development, LedgerSettings, Limits, LogSettings, Secret, Services, Settings, SignatureLog,
-    TimestampAuthority, Tls,
+    Development, LOG_PREFIX, LedgerSettings, Limits, LogSettings, RetiredLogSettings, Secret,
+    Services, Settings, SignatureLog, TimestampAuthority, Tls,
 };
+pub use standalone::{LogConfig, Visitors};
 pub use tls::ServerCertificate;
 
 use crate::authority::file::read_text;
@@ -49,8 +54,6 @@ pub struct Behaviour {
     pub rate_limits: RateLimits,
     /// Whose word counts about addresses.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether the log is read as RFC 6962 has it too.
-    pub rfc6962_reads: bool,
 }
 
 /// What the listeners show.
@@ -74,21 +77,13 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with file and line.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
-        let refused = |line, reason: String| ConfigError {
-            file: file.to_owned(),
-            line,
-            reason,
-        };
-        let text = read_text(file).map_err(|error| refused(None, error.to_string()))?;
-        let settings: Settings = yaml_serde::from_str(&text).map_err(|error| {
-            refused(
-                error.location().map(|at| at.line()),
-                without_location(&error),
-            )
-        })?;
+        let (text, settings) = read_yaml(file)?;
         let base = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
-        Self::checked(base, settings)
-            .map_err(|(setting, reason)| refused(line_of(&text, setting), reason))
+        Self::checked(base, settings).map_err(|(setting, reason)| ConfigError {
+            file: file.to_owned(),
+            line: line_of(&text, setting),
+            reason,
+        })
     }
 
     /// The same from settings that stand in no file; `source` is named in their place. Relative
@@ -151,11 +146,27 @@ impl Config {
             let reason = "grpc-tls needs grpc-listen; the main listener's certificate is tls";
             return Err(("grpc-tls", reason.to_owned()));
         }
-        Ok(Self {
+        if settings.log.prefix.is_empty() {
+            let reason = "prefix: beside an authority a log needs a path of its own, as /log";
+            return Err(("log", reason.to_owned()));
+        }
+        let config = Self {
             base,
             settings,
             public_url,
-        })
+        };
+        config.logs().check()?;
+        Ok(config)
+    }
+
+    /// Its logs.
+    pub fn logs(&self) -> Logs<'_> {
+        Logs {
+            base: &self.base,
+            public_url: &self.public_url,
+            log: &self.settings.log,
+            retired: &self.settings.retired_logs,
+        }
     }
 
     /// Whether it is one that only a developer may run.
@@ -185,8 +196,9 @@ impl Config {
     /// [`ConfigError`] with the file that is wrong.
     pub fn certificates(&self, now: OffsetDateTime) -> Result<Certificates, ConfigError> {
         let Settings { tls, grpc_tls, .. } = &self.settings;
-        let load =
-            |listener, files: &Tls| ServerCertificate::load(listener, self.resolved(files), now);
+        let load = |listener, files: &Tls| {
+            ServerCertificate::load(listener, files.resolved(&self.base), now)
+        };
         let main = tls
             .as_ref()
             .map(|files| load("listen", files))
@@ -216,17 +228,12 @@ impl Config {
 
     /// The transparency log's name (C2SP static-ct-api): its address without the scheme.
     pub fn log_origin(&self) -> String {
-        let host = self
-            .public_url
-            .0
-            .split_once("://")
-            .map_or("", |(_, host)| host);
-        format!("{host}{LOG_PREFIX}")
+        self.logs().origin()
     }
 
     /// The log's address, for submission and for reading.
     pub fn log_url(&self) -> String {
-        format!("{}{LOG_PREFIX}", self.public_url.0)
+        self.logs().url()
     }
 
     /// Where the ledger's database is.
@@ -245,7 +252,6 @@ impl Config {
             limits: self.settings.limits,
             rate_limits: self.settings.rate_limits.clone(),
             trusted_proxies: self.settings.trusted_proxies.clone(),
-            rfc6962_reads: self.settings.log.rfc6962_reads,
         }
     }
 
@@ -261,14 +267,6 @@ impl Config {
     /// How log lines look.
     pub const fn log_format(&self) -> LogFormat {
         self.settings.log_format
-    }
-
-    fn resolved(&self, tls: &Tls) -> Tls {
-        let Tls { certificate, key } = tls;
-        Tls {
-            certificate: self.base.join(certificate),
-            key: self.base.join(key),
-        }
     }
 }
 
@@ -327,6 +325,33 @@ impl PublicUrl {
         }
         Ok(Self(text.to_owned()))
     }
+
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn host(&self) -> &str {
+        self.0.split_once("://").map_or("", |(_, host)| host)
+    }
+}
+
+/// The text of a file of settings, and what it says.
+fn read_yaml<T: serde::de::DeserializeOwned>(
+    file: &Path,
+) -> Result<(Zeroizing<String>, T), ConfigError> {
+    let refused = |line, reason: String| ConfigError {
+        file: file.to_owned(),
+        line,
+        reason,
+    };
+    let text = read_text(file).map_err(|error| refused(None, error.to_string()))?;
+    let settings = yaml_serde::from_str(&text).map_err(|error| {
+        refused(
+            error.location().map(|at| at.line()),
+            without_location(&error),
+        )
+    })?;
+    Ok((text, settings))
 }
 
 /// The library's message without the position at its end, which is told beside the file's name.
@@ -344,6 +369,3 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
     };
     text.lines().position(is_key).map(|at| at + 1)
 }
-
-/// Where the built-in log is mounted.
-pub const LOG_PREFIX: &str = "/log";

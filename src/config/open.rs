@@ -4,17 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
+use super::logs::{Mounts, secret};
 use super::reload::{IssuersFile, Read, Reloader};
-use super::settings::{AuthorityFiles, AuthoritySettings, LogSettings, Secret, Services};
+use super::settings::{AuthorityFiles, AuthoritySettings, Services};
 use super::{Config, ConfigError};
-use crate::authority::file::{FileKey, load_private_key_der, read_text};
+use crate::authority::file::{FileKey, read_text};
 use crate::authority::key::CaKey;
 use crate::authority::memory::MemoryKey;
 use crate::authority::{Authority, AuthorityError};
 use crate::ctlog::signer::{LogSigner, LogVerifier};
-use crate::ctlog::{self, Chains, Log, LogError};
+use crate::ctlog::{self, Log, LogError};
 use crate::identity::{self, Issuers};
 use crate::issuance::{Issuance, Quotas, TrustedIssuers};
 use crate::ledger::{Ledger, LedgerError};
@@ -78,7 +78,7 @@ impl Config {
                     key,
                     passphrase,
                 } = files;
-                let secret = self.secret(key, passphrase.as_ref())?;
+                let secret = secret(&self.base, key, passphrase.as_ref())?;
                 let path = self.base.join(key);
                 let secret = secret.as_ref().map(|secret| secret.as_str());
                 let loaded: Result<Box<dyn CaKey>, _> = match FileKey::load(&path, secret) {
@@ -117,30 +117,12 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with the key's file.
     pub fn log_signer(&self) -> Result<LogSigner, ConfigError> {
-        let LogSettings {
-            database: _,
-            key,
-            passphrase,
-            rfc6962_reads: _,
-        } = &self.settings.log;
-        let file = self.base.join(key);
-        let refused = |reason: String| ConfigError {
-            file: file.clone(),
-            line: None,
-            reason,
-        };
-        let secret = self.secret(key, passphrase.as_ref())?;
-        let der = load_private_key_der(&file, secret.as_ref().map(|secret| secret.as_str()))
-            .map_err(|error| refused(error.to_string()))?;
-        LogSigner::from_pkcs8(&der).map_err(|error| refused(error.to_string()))
+        self.logs().signer()
     }
 
     /// What the log is opened with.
     pub fn log_config(&self) -> ctlog::Config {
-        ctlog::Config::new(
-            self.base.join(&self.settings.log.database),
-            self.log_origin(),
-        )
+        self.logs().config()
     }
 
     /// Opens every room of the craft, in the order that finds a mistake soonest, the databases last.
@@ -158,13 +140,10 @@ impl Config {
         }
         let issuers = Arc::new(TrustedIssuers::new(source.open(config)?, now));
         let authority = self.authority(now).await?;
-        let signer = self.log_signer()?;
-        let verifier = signer.verifier().clone();
-        let chains = Chains {
-            issuer: authority.chain().der().to_vec(),
-            roots: Vec::new(),
-        };
-        let log = Log::open(&self.log_config(), signer, &chains, now).await?;
+        let verifier = self.log_signer()?.verifier().clone();
+        let issuer = authority.chain().der().to_vec();
+        let log = self.logs().open(issuer, now).await?;
+        let mounts = self.logs().mounts().await?;
         let ledger = Ledger::open(&self.ledger_database()).await?;
         let trust = self.trust_files(&authority, &verifier).await?;
         let reloader = Reloader::new(source, Arc::clone(&issuers), fingerprint);
@@ -178,6 +157,7 @@ impl Config {
         Ok(Opened {
             issuance,
             trust,
+            mounts,
             reloader,
         })
     }
@@ -196,6 +176,8 @@ impl Config {
         let chain = trust::Authority::new(url, authority.chain().der().to_vec())?;
         let (since, _) = authority.chain().validity();
         let log = TransparencyLog::new(&self.log_url(), log.public_key_der(), log_begins)?;
+        let mounts = self.logs().mounts().await?;
+        let retired = mounts.retired.iter().map(|log| log.trusted().clone());
         let Services {
             operator,
             openid_provider,
@@ -210,7 +192,7 @@ impl Config {
         };
         let root = TrustedRoot {
             authorities: vec![chain],
-            logs: vec![log],
+            logs: std::iter::once(log).chain(retired).collect(),
             // Nothing that this authority certified was signed earlier.
             signature_logs: self.known_signature_log(since.min(log_begins))?,
             timestamp_authorities: self.known_timestamp_authority()?,
@@ -273,25 +255,6 @@ impl Config {
         let read = read(&pem).map_err(|error| refused(error.to_string()))?;
         Ok(vec![read])
     }
-
-    fn secret(
-        &self,
-        key: &Path,
-        passphrase: Option<&Secret>,
-    ) -> Result<Option<Zeroizing<String>>, ConfigError> {
-        match passphrase {
-            Some(Secret::At(place)) => match place.read(&self.base) {
-                Ok(secret) => Ok(Some(secret)),
-                Err(error) => Err(ConfigError {
-                    file: self.base.join(key),
-                    line: None,
-                    reason: error.to_string(),
-                }),
-            },
-            Some(Secret::Given(secret)) => Ok(Some(secret.clone())),
-            None => Ok(None),
-        }
-    }
 }
 
 /// A deployment with every room open.
@@ -301,6 +264,8 @@ pub struct Opened {
     pub issuance: Issuance,
     /// What verifiers and signers are told.
     pub trust: TrustFiles,
+    /// Where its logs are served, the earlier ones open for reading.
+    pub mounts: Mounts,
     /// Follows the issuers' file, whenever it is told to look.
     pub reloader: Reloader,
 }

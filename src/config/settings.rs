@@ -2,15 +2,21 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Deserialize;
+use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::authority::file::Passphrase;
+use crate::ctlog::Window;
+use crate::ctlog::config::{default_queue, default_usages, read_time};
 use crate::issuance::RateLimits;
 use crate::telemetry::LogFormat;
+
+/// Where the log is mounted unless somebody says otherwise.
+pub const LOG_PREFIX: &str = "/log";
 
 /// What the file says. Unknown fields are refused: a misspelt setting must not be a silent default.
 #[derive(Debug, Deserialize)]
@@ -40,6 +46,9 @@ pub struct Settings {
     pub authority: AuthoritySettings,
     /// The transparency log.
     pub log: LogSettings,
+    /// Those that took their last entry before it.
+    #[serde(default)]
+    pub retired_logs: Vec<RetiredLogSettings>,
     /// The ledger.
     pub ledger: LedgerSettings,
     /// The deployment's other services.
@@ -126,6 +135,59 @@ pub struct LogSettings {
     /// What opens the key.
     pub passphrase: Option<Secret>,
     /// Whether it is read as RFC 6962 has it too, beside its tiles.
+    #[serde(default)]
+    pub rfc6962_reads: bool,
+    /// Below which path it is mounted. With the public host this is its name, for good.
+    #[serde(default = "default_prefix")]
+    pub prefix: String,
+    /// When a certificate must end to be logged here.
+    #[serde(default)]
+    pub window: Window,
+    /// A file with the roots, in PEM, under which others may submit; the authority's own is always one.
+    pub roots: Option<PathBuf>,
+    /// The extended key usages of which a submitted certificate must have one.
+    #[serde(default = "default_usages")]
+    pub extended_key_usages: Vec<String>,
+    /// Whether submitted certificates that have expired are turned away.
+    #[serde(default)]
+    pub reject_expired: bool,
+    /// Entries that may wait to be logged.
+    #[serde(default = "default_queue")]
+    pub queue: usize,
+}
+
+impl LogSettings {
+    /// A log of these files, and everything else as it is if nothing is said.
+    pub fn new(database: PathBuf, key: PathBuf) -> Self {
+        Self {
+            database,
+            key,
+            passphrase: None,
+            rfc6962_reads: false,
+            prefix: default_prefix(),
+            window: Window::default(),
+            roots: None,
+            extended_key_usages: default_usages(),
+            reject_expired: false,
+            queue: default_queue(),
+        }
+    }
+}
+
+/// A log that took its last entry and is still served.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RetiredLogSettings {
+    /// Below which path it is mounted.
+    pub prefix: String,
+    /// Its database.
+    pub database: PathBuf,
+    /// The file with its public key in PEM. Its private key has nothing left to do.
+    pub public_key: PathBuf,
+    /// When it took its last entry: verifiers believe it so long.
+    #[serde(deserialize_with = "read_time")]
+    pub until: OffsetDateTime,
+    /// Whether it is read as RFC 6962 has it too.
     #[serde(default)]
     pub rfc6962_reads: bool,
 }
@@ -228,6 +290,16 @@ impl Default for Limits {
     }
 }
 
+impl Tls {
+    pub(super) fn resolved(&self, base: &Path) -> Self {
+        let Self { certificate, key } = self;
+        Self {
+            certificate: base.join(certificate),
+            key: base.join(key),
+        }
+    }
+}
+
 impl From<AuthorityFiles> for AuthoritySettings {
     fn from(files: AuthorityFiles) -> Self {
         Self::Files(files)
@@ -257,6 +329,10 @@ impl fmt::Debug for Secret {
             Self::Given(_) => f.write_str("Given"),
         }
     }
+}
+
+fn default_prefix() -> String {
+    LOG_PREFIX.to_owned()
 }
 
 const fn default_listen() -> SocketAddr {

@@ -12,6 +12,7 @@ use const_oid::ObjectIdentifier;
 use der::asn1::BitStringRef;
 use der::{Decode as _, Reader as _, SliceReader};
 use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+use time::OffsetDateTime;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 /// A certificate in DER, read.
@@ -27,6 +28,7 @@ pub struct ChainCertificate {
     authority: Option<PathLength>,
     may_sign_certificates: bool,
     usages: Vec<ObjectIdentifier>,
+    not_after: OffsetDateTime,
     extensions: Vec<x509_cert::ext::Extension>,
 }
 
@@ -81,6 +83,26 @@ impl ChainCertificate {
     #[must_use]
     pub fn usages(&self) -> &[ObjectIdentifier] {
         &self.usages
+    }
+
+    /// The last moment of its validity.
+    #[must_use]
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
+    /// The name of its issuer, in DER.
+    #[must_use]
+    pub fn issuer(&self) -> &[u8] {
+        &self.issuer
+    }
+
+    /// The value of one extension.
+    #[must_use]
+    pub fn extension(&self, oid: ObjectIdentifier) -> Option<&[u8]> {
+        let mut all = self.extensions.iter();
+        let found = all.find(|extension| extension.extn_id == oid);
+        found.map(|extension| extension.extn_value.as_bytes())
     }
 
     /// Its extensions.
@@ -155,7 +177,9 @@ impl ChainCertificate {
         let usages = tbs
             .get_extension::<ExtendedKeyUsage>()?
             .map(|(_, found)| found.0);
+        let not_after = tbs.validity().not_after.to_unix_duration();
         Ok(Self {
+            not_after: OffsetDateTime::UNIX_EPOCH + not_after,
             fingerprint: sha256(der),
             subject: names.subject.to_vec(),
             issuer: names.issuer.to_vec(),

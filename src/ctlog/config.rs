@@ -3,7 +3,12 @@
 use super::checkpoint::is_origin;
 use super::error::LogError;
 use const_oid::ObjectIdentifier;
+use serde::de::Error as _;
+use serde::{Deserialize as _, Deserializer};
+use std::fmt;
 use std::path::PathBuf;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// What an operator says about the log.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -22,6 +27,52 @@ pub struct Config {
     /// Entries that may wait to be logged; more are turned away at once. 4096 if left out.
     #[serde(default = "default_queue")]
     pub queue: usize,
+    /// When a certificate must end to be logged here, the authority's own included; at any time, if left
+    /// out.
+    #[serde(default)]
+    pub window: Window,
+    /// Whether submitted certificates that have ended are turned away. A log is there to show what was
+    /// issued, so they are not, if left out.
+    #[serde(default)]
+    pub reject_expired: bool,
+}
+
+/// The certificates that a shard is for, by the end of their validity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// The first end that it takes.
+    #[serde(default, deserialize_with = "read_optional_time")]
+    pub start: Option<OffsetDateTime>,
+    /// The first end that it does not take any more.
+    #[serde(default, deserialize_with = "read_optional_time")]
+    pub end: Option<OffsetDateTime>,
+}
+
+impl Window {
+    /// Whether a certificate that ends then is one of them.
+    #[must_use]
+    pub fn contains(&self, not_after: OffsetDateTime) -> bool {
+        self.start.is_none_or(|start| start <= not_after)
+            && self.end.is_none_or(|end| not_after < end)
+    }
+
+    /// Whether there is any time in it.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        !matches!((self.start, self.end), (Some(start), Some(end)) if end <= start)
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.start, self.end) {
+            (Some(start), Some(end)) => write!(f, "from {start} and before {end}"),
+            (Some(start), None) => write!(f, "from {start} on"),
+            (None, Some(end)) => write!(f, "before {end}"),
+            (None, None) => write!(f, "at any time"),
+        }
+    }
 }
 
 impl Config {
@@ -33,8 +84,26 @@ impl Config {
             origin,
             extended_key_usages: default_usages(),
             queue: default_queue(),
+            window: Window::default(),
+            reject_expired: false,
         }
     }
+}
+
+/// A time as RFC 3339 writes it, `2027-01-01T00:00:00Z`.
+///
+/// # Errors
+/// Any other text.
+pub fn read_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    OffsetDateTime::parse(&text, &Rfc3339)
+        .map_err(|_| D::Error::custom(format!("{text:?} is no time like 2027-01-01T00:00:00Z")))
+}
+
+fn read_optional_time<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<OffsetDateTime>, D::Error> {
+    read_time(deserializer).map(Some)
 }
 
 pub(super) fn checked_origin(config: &Config) -> Result<String, LogError> {
@@ -59,11 +128,15 @@ pub(super) fn read_usages(usages: &[String]) -> Result<Vec<ObjectIdentifier>, Lo
     usages.iter().map(read).collect()
 }
 
-fn default_usages() -> Vec<String> {
+/// What is asked of certificates unless somebody says otherwise.
+#[must_use]
+pub fn default_usages() -> Vec<String> {
     vec![CODE_SIGNING.to_owned()]
 }
 
-fn default_queue() -> usize {
+/// The queue's length unless somebody says otherwise.
+#[must_use]
+pub fn default_queue() -> usize {
     4096
 }
 

@@ -2,11 +2,13 @@
 //! ([`LogError`]), the caller of one request ([`AppendError`]), or the process as a whole ([`Fatal`]).
 
 use super::chain::ChainError;
+use super::config::Window;
 use super::entry::EntryError;
 use super::recovery::RecoveryError;
 use super::signer::KeyError;
 use super::store::StoreError;
 use super::submission::SubmissionError;
+use time::OffsetDateTime;
 
 /// Why a log cannot be created or opened. It is never repaired or begun anew by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +21,9 @@ pub enum LogError {
     /// The usages are not understood.
     #[error("\"{0}\" is not an extended key usage")]
     Usage(String),
+    /// A shard for nothing.
+    #[error("the log's window ends before it starts")]
+    Window,
     /// A certificate the log was opened with is unreadable or issued by another one.
     #[error("certificate {position} of the log's {chain}: {error}")]
     Chain {
@@ -76,6 +81,16 @@ pub enum AppendError {
     /// The authority's own certificate does not fit into a log entry.
     #[error("the certificate cannot be logged: {0}")]
     Entry(#[from] EntryError),
+    /// The authority's certificate belongs into another shard. Nothing was logged.
+    #[error(
+        "the certificate ends at {not_after}, and the log takes those that end {window}: start its next shard with `vouchsafe log rotate`"
+    )]
+    Window {
+        /// The last moment of its validity.
+        not_after: OffsetDateTime,
+        /// What the log takes.
+        window: Window,
+    },
     /// The log was opened without an authority's chain.
     #[error("the log was opened without the chain of an authority")]
     NoAuthority,

@@ -35,7 +35,7 @@ pub mod store;
 pub mod submission;
 pub mod tile;
 
-pub use config::Config;
+pub use config::{Config, Window};
 pub use error::{AppendError, Fatal, LogError};
 pub use proofs::RawEntry;
 pub use reads::Reader;
@@ -161,6 +161,9 @@ impl Log {
     ) -> Result<Self, LogError> {
         let origin = checked_origin(config)?;
         let usages = read_usages(&config.extended_key_usages)?;
+        if !config.window.is_possible() {
+            return Err(LogError::Window);
+        }
         let issuer = read_chain("issuer chain", &chains.issuer)?;
         for (position, pair) in issuer.windows(2).enumerate() {
             let checked = pair[0].check_issued_by(&pair[1], position);
@@ -210,7 +213,12 @@ impl Log {
             chain: issuer.iter().map(ChainCertificate::fingerprint).collect(),
         });
         let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
-        let policy = Policy { roots, usages };
+        let policy = Policy {
+            roots,
+            usages,
+            window: config.window,
+            reject_expired: config.reject_expired,
+        };
         let shared = Shared {
             reader: Reader { store, head },
             requests,
@@ -236,6 +244,10 @@ impl Log {
         now: OffsetDateTime,
     ) -> Result<Appended, AppendError> {
         let own = self.shared.own.as_ref().ok_or(AppendError::NoAuthority)?;
+        let (not_after, window) = (precertificate.not_after(), self.shared.policy.window);
+        if !window.contains(not_after) {
+            return Err(AppendError::Window { not_after, window });
+        }
         let body = EntryBody::precertificate(&own.key_hash, precertificate.tbs())?;
         let entry = Entry::precertificate(body, precertificate.der(), own.chain.clone())?;
         let dedup = entry.body().dedup_key();
@@ -254,7 +266,7 @@ impl Log {
         };
         let shared = self.shared.clone();
         let accepted = tokio::task::spawn_blocking(move || {
-            let accepted = shared.policy.accept(submission);
+            let accepted = shared.policy.accept(submission, now);
             drop(permit);
             accepted
         });
@@ -291,6 +303,12 @@ impl Log {
             .ok()
             .and_then(|reason| reason.clone());
         reason.unwrap_or(Fatal::Stopped)
+    }
+
+    /// Whether certificates that end then are those it is for.
+    #[must_use]
+    pub fn is_for(&self, not_after: OffsetDateTime) -> bool {
+        self.shared.policy.window.contains(not_after)
     }
 
     /// Whether it still takes entries.

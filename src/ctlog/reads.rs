@@ -1,13 +1,17 @@
 //! What anybody may read of the log: tiles, entries, and the certificates above them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use super::entry::TileLeaf;
 use super::merkle::{HASH_LENGTH, Hash, TILE_WIDTH, level_width};
+use super::recovery::recover;
+use super::signer::LogVerifier;
+use super::store::sqlite::SqliteStore;
 use super::store::{Head, Store, StoreError};
-use super::tile;
+use super::{Config, LogError, tile};
 
 /// A log as it is read: everything here is true of the newest durable head, and nothing here can add to
 /// it. Clones read the same log.
@@ -17,7 +21,29 @@ pub struct Reader {
     pub(super) head: Arc<ArcSwap<Head>>,
 }
 
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("size", &self.head().size)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Reader {
+    /// Opens a log to read it, as it is now: nobody writes to it any more. What is stored must be this log
+    /// up to the edge of its tree.
+    ///
+    /// # Errors
+    /// [`LogError`]: there is no such log, or it is not whole.
+    pub async fn open(config: &Config, verifier: &LogVerifier) -> Result<Self, LogError> {
+        let store = SqliteStore::open_read_only(&config.database)?;
+        let (head, _) = recover(&store, &config.origin, verifier).await?;
+        Ok(Self {
+            store: Arc::new(store),
+            head: Arc::new(ArcSwap::from_pointee(head)),
+        })
+    }
+
     /// The newest durable tree head.
     #[must_use]
     pub fn head(&self) -> Arc<Head> {

@@ -15,7 +15,7 @@ use spki::SubjectPublicKeyInfoRef;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The private half.
-    #[error("the log's private key is not an ECDSA key on P-256 in unencrypted PKCS#8")]
+    #[error("the log's private key is not an ECDSA key on P-256, in PKCS#8 or SEC1")]
     Private,
     /// The public half.
     #[error("the log's public key is not an ECDSA key on P-256 in a SubjectPublicKeyInfo")]
@@ -32,9 +32,10 @@ pub struct LogSigner {
 }
 
 impl LogSigner {
-    /// Reads a PKCS#8 private key (DER, not encrypted).
-    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der)
+    /// Reads a private key in DER, not encrypted: PKCS#8 (RFC 5958), or `ECPrivateKey` (RFC 5915), which
+    /// some call SEC1.
+    pub fn from_private_key(der: &[u8]) -> Result<Self, KeyError> {
+        let key = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, der)
             .map_err(|_| KeyError::Private)?;
         let public: PublicKeyX509Der<'_> =
             key.public_key().as_der().map_err(|_| KeyError::Private)?;
@@ -173,7 +174,7 @@ mod tests {
         let p384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).unwrap();
         let private = p384.to_pkcs8v1().unwrap();
         assert_eq!(
-            LogSigner::from_pkcs8(private.as_ref()).unwrap_err(),
+            LogSigner::from_private_key(private.as_ref()).unwrap_err(),
             KeyError::Private
         );
         let public: PublicKeyX509Der<'_> = p384.public_key().as_der().unwrap();

@@ -6,11 +6,15 @@
 //! certificate, so that what is stored beside an entry is what vouches for it and nothing else.
 
 use super::chain::{ChainCertificate, ChainError};
+use super::config::Window;
 use super::entry::{Entry, EntryBody, EntryError, MAX_CERTIFICATE, MAX_CHAIN};
 use super::merkle::Hash;
-use crate::certificate::precertificate::{POISON_OID, SpliceError, tbs_without};
+use crate::certificate::precertificate::{
+    FinalIssuer, POISON_OID, SpliceError, tbs_of_final, tbs_without,
+};
 use const_oid::ObjectIdentifier;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// A submission as it arrived: the certificate first, then those above it, each in DER. The root
 /// may be left out.
@@ -63,9 +67,25 @@ pub enum SubmissionError {
     /// The log is for another kind of certificate.
     #[error("the certificate has none of the extended key usages the log accepts")]
     Usage,
-    /// RFC 6962 section 3.1 lets a CA sign precertificates with a certificate made for it; this log
-    /// may refuse those.
-    #[error("the log does not accept precertificates from a Precertificate Signing Certificate")]
+    /// The certificate belongs into another log, or another shard of this one.
+    #[error("the certificate ends at {not_after}, and this log takes those that end {window}")]
+    Window {
+        /// The last moment of its validity.
+        not_after: OffsetDateTime,
+        /// What the log takes.
+        window: Window,
+    },
+    /// Certificates that nobody can use any more are not wanted here.
+    #[error("the certificate has expired at {not_after}")]
+    Expired {
+        /// The last moment of its validity.
+        not_after: OffsetDateTime,
+    },
+    /// RFC 6962 section 3.1: "The Precertificate Signing Certificate MUST be directly certified by the
+    /// (root or intermediate) CA certificate that will ultimately sign".
+    #[error(
+        "the chain ends at the Precertificate Signing Certificate, without the one that issued it"
+    )]
     PrecertificateSigner,
     /// The entry cannot be written.
     #[error("{0}")]
@@ -82,6 +102,10 @@ pub struct Policy {
     pub roots: Vec<ChainCertificate>,
     /// A certificate must have one of these extended key usages; any will do if there are none.
     pub usages: Vec<ObjectIdentifier>,
+    /// When a certificate must end.
+    pub window: Window,
+    /// Whether those that have ended are turned away.
+    pub reject_expired: bool,
 }
 
 /// A submission that may be logged.
@@ -95,7 +119,11 @@ pub struct Accepted {
 
 impl Policy {
     /// Checks a submission and makes the entry of it.
-    pub fn accept(&self, submission: Submission) -> Result<Accepted, SubmissionError> {
+    pub fn accept(
+        &self,
+        submission: Submission,
+        now: OffsetDateTime,
+    ) -> Result<Accepted, SubmissionError> {
         let (ders, is_precertificate) = match submission {
             Submission::Certificate(chain) => (chain, false),
             Submission::Precertificate(chain) => (chain, true),
@@ -112,10 +140,14 @@ impl Policy {
             let certificate = ChainCertificate::from_der(der);
             chain.push(certificate.map_err(|error| SubmissionError::Chain { position, error })?);
         }
-        self.check_leaf(&chain[0], is_precertificate)?;
+        self.check_leaf(&chain[0], is_precertificate, now)?;
         for (position, pair) in chain.windows(2).enumerate() {
-            // As many intermediates stand below the issuer as certificates come before this one.
-            let checked = pair[0].check_issued_by(&pair[1], position);
+            // As many intermediates stand below the issuer as certificates come before this one. A
+            // signer of precertificates is none: "the log may relax standard validation rules to allow
+            // this, so long as the issued certificate will be valid" (RFC 6962 section 3.1).
+            let signer = chain.get(1).filter(|_| is_precertificate && position > 0);
+            let intermediates = position - usize::from(signer.is_some_and(signs_precertificates));
+            let checked = pair[0].check_issued_by(&pair[1], intermediates);
             checked.map_err(|error| SubmissionError::Chain { position, error })?;
         }
         let below_last = chain.split_last().map_or(&[][..], |(_, below)| below);
@@ -128,11 +160,22 @@ impl Policy {
         let (leaf, issuer) = (&leaf[0], &above[0]);
         let fingerprints: Arc<[Hash]> = above.iter().map(ChainCertificate::fingerprint).collect();
         let entry = if is_precertificate {
-            if issuer.usages().contains(&PRECERTIFICATE_SIGNING) {
-                return Err(SubmissionError::PrecertificateSigner);
-            }
-            let tbs = tbs_without(leaf.der(), POISON_OID)?;
-            let body = EntryBody::precertificate(&issuer.key_hash(), &tbs)?;
+            let body = match signs_precertificates(issuer) {
+                false => {
+                    let tbs = tbs_without(leaf.der(), POISON_OID)?;
+                    EntryBody::precertificate(&issuer.key_hash(), &tbs)?
+                }
+                true => {
+                    let signer = issuer;
+                    let issuer = above.get(1).ok_or(SubmissionError::PrecertificateSigner)?;
+                    let named = FinalIssuer {
+                        name: signer.issuer(),
+                        key_identifier: signer.extension(AUTHORITY_KEY_IDENTIFIER),
+                    };
+                    let tbs = tbs_of_final(leaf.der(), named)?;
+                    EntryBody::precertificate(&issuer.key_hash(), &tbs)?
+                }
+            };
             Entry::precertificate(body, leaf.der(), fingerprints)?
         } else {
             Entry::x509(leaf.der(), fingerprints)?
@@ -150,6 +193,7 @@ impl Policy {
         &self,
         leaf: &ChainCertificate,
         is_precertificate: bool,
+        now: OffsetDateTime,
     ) -> Result<(), SubmissionError> {
         // No certificate has an extension twice: reading it would have failed.
         let poison = leaf
@@ -165,6 +209,13 @@ impl Policy {
         let is_accepted = |usage: &ObjectIdentifier| self.usages.contains(usage);
         if !self.usages.is_empty() && !leaf.usages().iter().any(is_accepted) {
             return Err(SubmissionError::Usage);
+        }
+        let (not_after, window) = (leaf.not_after(), self.window);
+        if !window.contains(not_after) {
+            return Err(SubmissionError::Window { not_after, window });
+        }
+        if self.reject_expired && not_after < now {
+            return Err(SubmissionError::Expired { not_after });
         }
         Ok(())
     }
@@ -196,6 +247,11 @@ impl Policy {
     }
 }
 
+fn signs_precertificates(certificate: &ChainCertificate) -> bool {
+    certificate.usages().contains(&PRECERTIFICATE_SIGNING)
+}
+
+const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
 const POISON: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.3");
 const PRECERTIFICATE_SIGNING: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.4");

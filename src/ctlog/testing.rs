@@ -20,7 +20,7 @@ pub(super) const ORIGIN: &str = "ca.example/log";
 /// One fixed key for each seed.
 pub(super) fn signer(seed: u8) -> LogSigner {
     let key = p256::SecretKey::from_slice(&[seed; 32]).unwrap();
-    LogSigner::from_pkcs8(key.to_pkcs8_der().unwrap().as_bytes()).unwrap()
+    LogSigner::from_private_key(key.to_pkcs8_der().unwrap().as_bytes()).unwrap()
 }
 
 /// `milliseconds` after a moment in 2026.
@@ -30,10 +30,8 @@ pub(super) fn at(milliseconds: i64) -> OffsetDateTime {
 
 pub(super) fn config(directory: &Path) -> Config {
     Config {
-        database: directory.join("log.sqlite"),
-        origin: ORIGIN.to_owned(),
         extended_key_usages: vec!["any".to_owned()],
-        queue: 4096,
+        ..Config::new(directory.join("log.sqlite"), ORIGIN.to_owned())
     }
 }
 

@@ -131,13 +131,16 @@ impl Stack {
 
         let opened = config.open(now).await?;
         let issuance = opened.issuance.clone();
-        let app =
-            App::new(opened.issuance, opened.trust, config.behaviour()).map_err(|source| {
-                DevError::System {
-                    what: "cannot start threads".to_owned(),
-                    source,
-                }
-            })?;
+        let app = App::new(
+            opened.issuance,
+            opened.trust,
+            opened.mounts,
+            config.behaviour(),
+        )
+        .map_err(|source| DevError::System {
+            what: "cannot start threads".to_owned(),
+            source,
+        })?;
 
         let served = Arc::clone(&app);
         let (stop, stopped) = watch::channel(false);

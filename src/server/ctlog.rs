@@ -1,5 +1,7 @@
 //! The log's public face: RFC 6962 submission and the tiles of C2SP static-ct-api, under one prefix.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -11,20 +13,69 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::health::timestamp;
 use super::{now, rfc6962};
+use crate::config::{Mounts, Retired};
 use crate::ctlog::store::StoreError;
 use crate::ctlog::submission::Submission;
 use crate::ctlog::tile::TilePath;
 use crate::ctlog::{AppendError, Log, Reader};
 
-/// A log that takes entries, below its prefix. Nothing else is needed to serve it.
-pub(super) fn mount(log: &Log, has_rfc6962_reads: bool) -> Router {
+/// Every log of a server, each at its place. The prefixes are those of a checked configuration, so no
+/// two of them meet.
+pub(super) fn mount_all(log: &Log, mounts: &Mounts) -> Router {
+    let open = mount(log, mounts.rfc6962_reads);
+    let mut all = at(Router::new(), &mounts.prefix, open);
+    for retired in &mounts.retired {
+        all = at(all, &retired.prefix, mount_retired(retired));
+    }
+    all
+}
+
+/// The paths below which they are.
+pub(super) fn prefixes(mounts: &Mounts) -> Arc<[String]> {
+    let retired = mounts.retired.iter().map(|retired| &retired.prefix);
+    std::iter::once(&mounts.prefix)
+        .chain(retired)
+        .cloned()
+        .collect()
+}
+
+fn at(all: Router, prefix: &str, log: Router) -> Router {
+    match prefix {
+        "" => all.merge(log),
+        prefix => all.nest(prefix, log),
+    }
+}
+
+/// A log that takes entries. Nothing else is needed to serve it.
+fn mount(log: &Log, has_rfc6962_reads: bool) -> Router {
     let submissions = Router::new()
         .route("/ct/v1/add-chain", post(add_chain))
         .route("/ct/v1/add-pre-chain", post(add_pre_chain))
         .route("/ct/v1/get-roots", get(roots))
         .with_state(log.clone());
     finish(submissions.merge(reads(log.reader(), has_rfc6962_reads)))
+}
+
+/// A log that took its last entry. It accepts no chain to any root.
+fn mount_retired(retired: &Retired) -> Router {
+    let sentence = format!(
+        "this log took its last entry at {}; it can be read for good",
+        timestamp(retired.until)
+    );
+    let gone = move || {
+        let sentence = sentence.clone();
+        async move { refusal(StatusCode::GONE, &sentence) }
+    };
+    let submissions = Router::new()
+        .route("/ct/v1/add-chain", post(gone.clone()))
+        .route("/ct/v1/add-pre-chain", post(gone))
+        .route(
+            "/ct/v1/get-roots",
+            get(async || Json(json!({"certificates": []}))),
+        );
+    finish(submissions.merge(reads(&retired.reader, retired.rfc6962_reads)))
 }
 
 fn reads(log: &Reader, has_rfc6962_reads: bool) -> Router {
@@ -86,6 +137,7 @@ async fn submit(log: &Log, body: &[u8], kind: fn(Vec<Vec<u8>>) -> Submission) ->
                 | AppendError::NotWritten
                 | AppendError::Unavailable
                 | AppendError::Full
+                | AppendError::Window { .. }
                 | AppendError::Signature => StatusCode::SERVICE_UNAVAILABLE,
                 AppendError::Entry(_) | AppendError::NoAuthority | AppendError::Mismatch => {
                     StatusCode::INTERNAL_SERVER_ERROR

@@ -37,7 +37,17 @@ pub(super) async fn readyz(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> impl IntoResponse {
-    let checks = checks(&app).await;
+    let issuers = reload_line(&app.issuance.issuers.reload_state());
+    verdict(&checks(&app).await, query.as_deref(), Some(issuers))
+}
+
+/// The answer to a question for readiness: the checks that failed, or with `?verbose` all of them and
+/// what else there is to tell.
+pub(super) fn verdict(
+    checks: &[(&'static str, bool)],
+    query: Option<&str>,
+    more: Option<String>,
+) -> (StatusCode, String) {
     let failed: Vec<&str> = checks
         .iter()
         .filter(|(_, good)| !good)
@@ -49,7 +59,7 @@ pub(super) async fn readyz(
         let verdict = format!("not ready: {}\n", failed.join(", "));
         (StatusCode::SERVICE_UNAVAILABLE, verdict)
     };
-    let parameters = query.as_deref().unwrap_or_default().split('&');
+    let parameters = query.unwrap_or_default().split('&');
     let is_verbose = |parameter: &str| parameter.split('=').next() == Some("verbose");
     if !parameters.into_iter().any(is_verbose) {
         return (status, verdict);
@@ -58,8 +68,7 @@ pub(super) async fn readyz(
         true => format!("[+] {name} ok\n"),
         false => format!("[-] {name} failed\n"),
     });
-    let issuers = reload_line(&app.issuance.issuers.reload_state());
-    let lines = lines.chain([issuers, verdict]);
+    let lines = lines.chain(more).chain([verdict]);
     (status, lines.collect())
 }
 
@@ -68,7 +77,10 @@ pub(super) async fn checks(app: &App) -> [(&'static str, bool); 5] {
     let (_, not_after) = app.issuance.authority.chain().validity();
     [
         ("authority", now() + LIFETIME < not_after),
-        ("log", app.issuance.log.in_service()),
+        (
+            "log",
+            app.issuance.log.in_service() && app.issuance.log.is_for(now() + LIFETIME),
+        ),
         ("ledger", app.issuance.ledger.healthy().await.is_ok()),
         ("audit", audit::accepts()),
         ("open", !app.is_closing.load(Ordering::Relaxed)),
@@ -99,7 +111,7 @@ fn reload_line(state: &ReloadState) -> String {
 }
 
 /// RFC 3339, in UTC, to the second.
-fn timestamp(time: OffsetDateTime) -> String {
+pub(super) fn timestamp(time: OffsetDateTime) -> String {
     let seconds = time.to_offset(UtcOffset::UTC).truncate_to_second();
     seconds.format(&Rfc3339).unwrap_or_default()
 }

@@ -70,6 +70,24 @@ pub async fn serve(
     app: &Arc<App>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
+    let closing = async {
+        tokio::select! {
+            () = grpc::report(app) => (),
+            () = shutdown => (),
+        }
+        app.close();
+        grpc::report_end(app).await;
+    };
+    serve_all(listeners, &app.router(), &app.doors.connections, closing).await
+}
+
+/// The same for any routes: no new requests from the end of `closing` on.
+pub(super) async fn serve_all(
+    listeners: Vec<Listener>,
+    router: &Router,
+    connections: &Arc<Connections>,
+    closing: impl Future<Output = ()>,
+) -> std::io::Result<()> {
     let (stop, stopped) = watch::channel(());
     let mut serving = JoinSet::new();
     for listener in listeners {
@@ -78,17 +96,14 @@ pub async fn serve(
             // Nobody sends anything: the sender's end is the end.
             while stopped.changed().await.is_ok() {}
         };
-        let connections = Arc::clone(&app.doors.connections);
-        serving.spawn(answer(listener, app.router(), connections, until));
+        let connections = Arc::clone(connections);
+        serving.spawn(answer(listener, router.clone(), connections, until));
     }
     drop(stopped);
     tokio::select! {
         ended = serving.join_next() => return ended.map_or(Ok(()), |ended| ended?),
-        () = grpc::report(app) => (),
-        () = shutdown => (),
+        () = closing => (),
     }
-    app.close();
-    grpc::report_end(app).await;
     drop(stop);
     while let Some(ended) = serving.join_next().await {
         ended??;

@@ -1,5 +1,6 @@
 //! The street door: bytes in, status codes out. It decides nothing.
 
+mod alone;
 mod body;
 mod client;
 mod connections;
@@ -37,6 +38,7 @@ use tonic_health::server::HealthReporter;
 use tower_http::cors::{Any, CorsLayer};
 use tracing::Instrument as _;
 
+pub use self::alone::{LogApp, serve_log};
 use self::client::Clients;
 use self::connections::Connections;
 pub use self::listen::{Listener, bind, serve, serve_router};
@@ -45,7 +47,7 @@ use self::problem::Problem;
 use self::reply::{CertificateChain, Configuration, TrustBundle};
 use self::request_id::RequestId;
 use crate::certificate::profile::SerialNumber;
-use crate::config::{Behaviour, LOG_PREFIX};
+use crate::config::{Behaviour, Mounts};
 use crate::identity::Issuers;
 use crate::issuance::{Issuance, Limiter, Request};
 use crate::possession::KeyRequest;
@@ -62,7 +64,7 @@ pub struct App {
     pool: Pool,
     documents: Documents,
     doors: Doors,
-    has_rfc6962_reads: bool,
+    mounts: Mounts,
     /// What the health service of gRPC tells.
     reporter: HealthReporter,
     /// Set once the server takes no more requests.
@@ -112,6 +114,7 @@ impl App {
     pub fn new(
         issuance: Issuance,
         trust: TrustFiles,
+        mounts: Mounts,
         behaviour: Behaviour,
     ) -> std::io::Result<Arc<Self>> {
         let pem = issuance.authority.chain().pem();
@@ -129,7 +132,6 @@ impl App {
             limits,
             rate_limits,
             trusted_proxies,
-            rfc6962_reads,
         } = behaviour;
         let (threads, queue) = (limits.issuing_threads(), limits.issuing_queue);
         let pool = Pool::start(threads, threads.saturating_mul(4).saturating_add(queue))?;
@@ -146,7 +148,7 @@ impl App {
             pool,
             documents,
             doors,
-            has_rfc6962_reads: rfc6962_reads,
+            mounts,
             reporter: HealthReporter::new(),
             is_closing: AtomicBool::new(false),
         }))
@@ -180,16 +182,16 @@ impl App {
             .route("/openapi.json", get(http::openapi))
             .method_not_allowed_fallback(problem::method_not_allowed)
             .with_state(Arc::clone(self))
-            .nest(
-                LOG_PREFIX,
-                ctlog::mount(&self.issuance.log, self.has_rfc6962_reads),
-            )
+            .merge(ctlog::mount_all(&self.issuance.log, &self.mounts))
             .merge(grpc::routes(self))
             .fallback(guard::nowhere)
             .layer(from_fn(guard::guard))
             .layer(cors())
             .layer(from_fn(request_id::name_request))
-            .layer(from_fn(observe::measure))
+            .layer(from_fn_with_state(
+                ctlog::prefixes(&self.mounts),
+                observe::measure,
+            ))
     }
 
     /// Issues one certificate on the issuing threads, writes the one log line about it, and answers

@@ -14,13 +14,16 @@ use time::OffsetDateTime;
 use tracing::Instrument as _;
 
 use super::{App, health, problem};
-use crate::config::LOG_PREFIX;
 use crate::telemetry::metrics::{Gauges, IssuerKeys};
 use crate::telemetry::{metrics, tick, traces};
 
 /// Counts and times every request, and gives those for certificates a span.
-pub(super) async fn measure(request: Request, next: Next) -> Response {
-    let seen = Seen::of(request.method(), request.uri(), request.headers());
+pub(super) async fn measure(
+    State(logs): State<Arc<[String]>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let seen = Seen::of(&logs, request.method(), request.uri(), request.headers());
     let method = request.method().clone();
     let path = match seen {
         Seen::Grpc(_) => request.uri().path().to_owned(),
@@ -54,7 +57,8 @@ enum Seen {
 }
 
 impl Seen {
-    fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
+    /// `logs` are the paths below which logs are.
+    fn of(logs: &[String], method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
         let path = uri.path();
         let name = SPANS.iter().find(|(known, _)| *known == path);
         let name = name.filter(|_| *method == Method::POST);
@@ -63,8 +67,11 @@ impl Seen {
         if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
             return Self::Grpc(name);
         }
-        let below = path.strip_prefix(LOG_PREFIX);
-        match below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        let is_below = |prefix: &String| {
+            let rest = path.strip_prefix(prefix.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        match logs.iter().any(is_below) {
             true => Self::Log,
             false => Self::Http(name),
         }
@@ -137,4 +144,4 @@ const SPANS: [(&str, &str); 4] = [
 /// The code that says that the code is not known.
 const UNKNOWN: usize = 2;
 
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

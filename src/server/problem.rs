@@ -352,6 +352,7 @@ const fn log_reason(error: &AppendError) -> Reason {
         | AppendError::NotWritten
         | AppendError::Unavailable
         | AppendError::Full
+        | AppendError::Window { .. }
         | AppendError::Signature => Reason::LogUnavailable,
         AppendError::Refused(_)
         | AppendError::Entry(_)

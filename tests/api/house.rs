@@ -85,7 +85,13 @@ impl House {
         let opened = config.open(OffsetDateTime::now_utc()).await.unwrap();
         let issuance = opened.issuance.clone();
         let (stop, stopped) = oneshot::channel();
-        let app = App::new(opened.issuance, opened.trust, config.behaviour()).unwrap();
+        let app = App::new(
+            opened.issuance,
+            opened.trust,
+            opened.mounts,
+            config.behaviour(),
+        )
+        .unwrap();
         let serving = tokio::spawn(async move {
             let listeners = vec![Listener::new(listener, certificates.main())];
             let until = async { drop(stopped.await) };

@@ -11,12 +11,18 @@ impl Metrics {
         let mut page = Exposition::default();
         self.render_fulcio(&mut page);
         self.render_own(&mut page, gauges);
-        let ticks = process::cpu_ticks().map(|ticks| as_f64(ticks) / process::TICKS_PER_SECOND);
-        page.family(&f::CPU, ticks.map(plain));
-        let resident = process::resident_bytes().map(as_f64);
-        page.family(&f::RESIDENT, resident.map(plain));
-        let files = process::open_files().map(|files| plain(size(files)));
-        page.family(&f::OPEN_FILES, files);
+        render_process(&mut page);
+        page.into_text()
+    }
+
+    /// What there is of a log that runs alone.
+    pub fn render_log(&self, ready: &[(&'static str, bool)], size: u64) -> String {
+        let mut page = Exposition::default();
+        page.family(&f::BUILD_INFO, [(vec![VERSION], 1.0)]);
+        self.render_logged(&mut page, size);
+        render_ready(&mut page, ready);
+        self.render_tls(&mut page);
+        render_process(&mut page);
         page.into_text()
     }
 
@@ -86,22 +92,12 @@ impl Metrics {
         let steps = STEPS.iter().zip(&self.steps);
         let steps = steps.map(|(step, durations)| (vec![step.name()], durations));
         page.histograms(&f::STEP_DURATION, steps);
-        page.histograms(&f::LOG_BATCH, [(vec![], &self.log.sizes)]);
-        page.histograms(&f::LOG_COMMIT, [(vec![], &self.log.durations)]);
-        page.family(&f::LOG_SIZE, [plain(as_f64(*log_size))]);
-        let log_http = self.log_http.all();
-        let log_http = log_http
-            .iter()
-            .map(|((code, method), cell)| (vec![*code, *method], count(cell)));
-        page.family(&f::LOG_REQUESTS, log_http);
+        self.render_logged(page, *log_size);
         page.histograms(&f::LEDGER_BATCH, [(vec![], &self.ledger.sizes)]);
         page.histograms(&f::LEDGER_COMMIT, [(vec![], &self.ledger.durations)]);
         page.family(&f::OUTSTANDING, [plain(size(*outstanding))]);
         page.family(&f::CAPACITY, [plain(size(*capacity))]);
-        let ready = ready
-            .iter()
-            .map(|(check, good)| (vec![*check], flag(*good)));
-        page.family(&f::READY, ready);
+        render_ready(page, ready);
         let failing = issuers
             .iter()
             .map(|keys| (vec![keys.issuer.as_str()], size(keys.failing)));
@@ -111,6 +107,29 @@ impl Metrics {
             .filter_map(|keys| Some((vec![keys.issuer.as_str()], seconds(keys.fetched?))));
         page.family(&f::KEYS_FETCHED, fetched);
         page.family(&f::CA_EXPIRY, [plain(seconds(*ca_expiry))]);
+        self.render_tls(page);
+        page.family(&f::CONFIG_GENERATION, [plain(as_f64(*generation))]);
+        page.family(&f::CONFIG_LOADED, [plain(seconds(*loaded))]);
+        page.family(&f::CONFIG_FAILING, [plain(flag(*is_failing))]);
+        let audit = audit::state();
+        page.family(&f::AUDIT_WRITTEN, [plain(as_f64(audit.written))]);
+        page.family(&f::AUDIT_LOST, [plain(as_f64(audit.lost))]);
+        page.family(&f::AUDIT_WAITING, [plain(size(audit.waiting))]);
+        page.family(&f::AUDIT_FAILING, [plain(flag(audit.is_failing))]);
+    }
+
+    fn render_logged(&self, page: &mut Exposition, size: u64) {
+        page.histograms(&f::LOG_BATCH, [(vec![], &self.log.sizes)]);
+        page.histograms(&f::LOG_COMMIT, [(vec![], &self.log.durations)]);
+        page.family(&f::LOG_SIZE, [plain(as_f64(size))]);
+        let log_http = self.log_http.all();
+        let log_http = log_http
+            .iter()
+            .map(|((code, method), cell)| (vec![*code, *method], count(cell)));
+        page.family(&f::LOG_REQUESTS, log_http);
+    }
+
+    fn render_tls(&self, page: &mut Exposition) {
         let tls = self.tls_expiry.all();
         let tls = tls
             .iter()
@@ -121,15 +140,23 @@ impl Metrics {
             .iter()
             .map(|(listener, is_failing)| (vec![*listener], count(is_failing)));
         page.family(&f::TLS_FAILING, failing);
-        page.family(&f::CONFIG_GENERATION, [plain(as_f64(*generation))]);
-        page.family(&f::CONFIG_LOADED, [plain(seconds(*loaded))]);
-        page.family(&f::CONFIG_FAILING, [plain(flag(*is_failing))]);
-        let audit = audit::state();
-        page.family(&f::AUDIT_WRITTEN, [plain(as_f64(audit.written))]);
-        page.family(&f::AUDIT_LOST, [plain(as_f64(audit.lost))]);
-        page.family(&f::AUDIT_WAITING, [plain(size(audit.waiting))]);
-        page.family(&f::AUDIT_FAILING, [plain(flag(audit.is_failing))]);
     }
+}
+
+fn render_process(page: &mut Exposition) {
+    let ticks = process::cpu_ticks().map(|ticks| as_f64(ticks) / process::TICKS_PER_SECOND);
+    page.family(&f::CPU, ticks.map(plain));
+    let resident = process::resident_bytes().map(as_f64);
+    page.family(&f::RESIDENT, resident.map(plain));
+    let files = process::open_files().map(|files| plain(size(files)));
+    page.family(&f::OPEN_FILES, files);
+}
+
+fn render_ready(page: &mut Exposition, ready: &[(&'static str, bool)]) {
+    let ready = ready
+        .iter()
+        .map(|(check, good)| (vec![*check], flag(*good)));
+    page.family(&f::READY, ready);
 }
 
 const fn plain<'a>(value: f64) -> (Vec<&'a str>, f64) {

@@ -1,0 +1,310 @@
+//! The logs of a configuration: the one that takes entries, and those that took their last before it.
+
+use std::path::{Path, PathBuf};
+
+use der::pem::PemLabel as _;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::settings::{LogSettings, RetiredLogSettings, Secret};
+use super::{ConfigError, OpenError, PublicUrl};
+use crate::authority::file::{load_private_key_der, read_text};
+use crate::ctlog::signer::{LogSigner, LogVerifier};
+use crate::ctlog::{self, Chains, Log, Reader};
+use crate::trust::TransparencyLog;
+
+/// What a file says of its logs, whichever kind of server it is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Logs<'a> {
+    pub(super) base: &'a Path,
+    pub(super) public_url: &'a PublicUrl,
+    pub(super) log: &'a LogSettings,
+    pub(super) retired: &'a [RetiredLogSettings],
+}
+
+/// The logs that a server serves beside the one it writes to, and where all of them are mounted.
+#[derive(Debug)]
+pub struct Mounts {
+    /// Below which path the log is that takes entries.
+    pub prefix: String,
+    /// Whether it is read as RFC 6962 has it too.
+    pub rfc6962_reads: bool,
+    /// The earlier ones.
+    pub retired: Vec<Retired>,
+}
+
+/// An earlier log, open for reading.
+#[derive(Debug)]
+pub struct Retired {
+    /// Where it is mounted.
+    pub prefix: String,
+    /// The log.
+    pub reader: Reader,
+    /// When it took its last entry.
+    pub until: OffsetDateTime,
+    /// Whether it is read as RFC 6962 has it too.
+    pub rfc6962_reads: bool,
+    trusted: TransparencyLog,
+}
+
+impl Logs<'_> {
+    /// What is wrong with them on their own: the setting, and why.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        let mut taken: Vec<&str> = Vec::new();
+        let prefixes = self
+            .retired
+            .iter()
+            .map(|retired| ("retired-logs", &retired.prefix));
+        for (setting, prefix) in [("log", &self.log.prefix)].into_iter().chain(prefixes) {
+            if !is_prefix(prefix) {
+                let reason = format!(
+                    "prefix: {prefix:?} is not one like /log: segments of lower-case letters, digits, dots and dashes, each behind a slash, none of them named as a log's own files or the server's"
+                );
+                return Err((setting, reason));
+            }
+            if taken.contains(&prefix.as_str()) {
+                return Err((
+                    setting,
+                    format!("prefix: {prefix} is another log's already"),
+                ));
+            }
+            taken.push(prefix);
+        }
+        if !self.log.window.is_possible() {
+            return Err(("log", "window: it ends before it starts".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The name of the log that takes entries (C2SP static-ct-api): its address without the scheme.
+    pub fn origin(&self) -> String {
+        self.origin_at(&self.log.prefix)
+    }
+
+    /// Its address, for submission and for reading.
+    pub fn url(&self) -> String {
+        self.url_at(&self.log.prefix)
+    }
+
+    /// What it is opened with.
+    pub fn config(&self) -> ctlog::Config {
+        let LogSettings {
+            extended_key_usages,
+            queue,
+            window,
+            reject_expired,
+            ..
+        } = self.log;
+        ctlog::Config {
+            extended_key_usages: extended_key_usages.clone(),
+            queue: *queue,
+            window: *window,
+            reject_expired: *reject_expired,
+            ..ctlog::Config::new(self.base.join(&self.log.database), self.origin())
+        }
+    }
+
+    /// Opens its key.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key's file.
+    pub fn signer(&self) -> Result<LogSigner, ConfigError> {
+        let der = self.private_key(&self.log.key, self.log.passphrase.as_ref())?;
+        LogSigner::from_private_key(&der)
+            .map_err(|error| refused(&self.base.join(&self.log.key), error.to_string()))
+    }
+
+    /// Its key, decrypted: PKCS#8 or SEC1.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key's file.
+    pub fn private_key(
+        &self,
+        key: &Path,
+        passphrase: Option<&Secret>,
+    ) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+        let secret = secret(self.base, key, passphrase)?;
+        let file = self.base.join(key);
+        load_private_key_der(&file, secret.as_ref().map(|secret| secret.as_str()))
+            .map_err(|error| refused(&file, error.to_string()))
+    }
+
+    /// The certificates to which what others submit may lead, as far as the file names any.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file of roots.
+    pub fn roots(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
+        let Some(file) = &self.log.roots else {
+            return Ok(Vec::new());
+        };
+        let file = self.base.join(file);
+        let text = std::fs::read_to_string(&file);
+        let text = text.map_err(|error| refused(&file, error.to_string()))?;
+        let roots = certificates(&text).map_err(|reason| refused(&file, reason.to_owned()))?;
+        if roots.is_empty() {
+            return Err(refused(&file, "there is no certificate in it".to_owned()));
+        }
+        Ok(roots)
+    }
+
+    /// Opens the log that takes entries. `issuer` is the chain of the authority it is the log of.
+    ///
+    /// # Errors
+    /// [`OpenError`]: what cannot be opened, and why.
+    pub async fn open(&self, issuer: Vec<Vec<u8>>, now: OffsetDateTime) -> Result<Log, OpenError> {
+        let chains = Chains {
+            issuer,
+            roots: self.roots()?,
+        };
+        Ok(Log::open(&self.config(), self.signer()?, &chains, now).await?)
+    }
+
+    /// Opens the earlier ones, and says where all of them are.
+    ///
+    /// # Errors
+    /// [`OpenError`]: what cannot be opened, and why.
+    pub async fn mounts(&self) -> Result<Mounts, OpenError> {
+        let mut retired = Vec::with_capacity(self.retired.len());
+        for settings in self.retired {
+            retired.push(self.open_retired(settings).await?);
+        }
+        Ok(Mounts {
+            prefix: self.log.prefix.clone(),
+            rfc6962_reads: self.log.rfc6962_reads,
+            retired,
+        })
+    }
+
+    async fn open_retired(&self, settings: &RetiredLogSettings) -> Result<Retired, OpenError> {
+        let RetiredLogSettings {
+            prefix,
+            database,
+            public_key,
+            until,
+            rfc6962_reads,
+        } = settings;
+        let verifier = public_key_file(&self.base.join(public_key))?;
+        let config = ctlog::Config::new(self.base.join(database), self.origin_at(prefix));
+        let reader = Reader::open(&config, &verifier).await?;
+        let created = Log::created(&config).await?;
+        // Between the end that was written down and the restart that made it true it took entries.
+        let last = i128::from(reader.head().timestamp_ms) * 1_000_000;
+        let last = OffsetDateTime::from_unix_timestamp_nanos(last).unwrap_or(*until);
+        let until = last.max(*until);
+        let key = verifier.public_key_der();
+        let trusted = TransparencyLog::new(&self.url_at(prefix), key, created);
+        Ok(Retired {
+            prefix: prefix.clone(),
+            reader,
+            until,
+            rfc6962_reads: *rfc6962_reads,
+            trusted: trusted.and_then(|log| log.retired(until))?,
+        })
+    }
+
+    fn origin_at(&self, prefix: &str) -> String {
+        format!("{}{prefix}", self.public_url.host())
+    }
+
+    fn url_at(&self, prefix: &str) -> String {
+        format!("{}{prefix}", self.public_url.as_str())
+    }
+}
+
+impl Retired {
+    /// The log as verifiers are told of it.
+    pub const fn trusted(&self) -> &TransparencyLog {
+        &self.trusted
+    }
+}
+
+/// Reads a log's public key from a PEM file.
+///
+/// # Errors
+/// [`ConfigError`] with the file.
+pub fn public_key_file(file: &Path) -> Result<LogVerifier, ConfigError> {
+    let text = read_text(file).map_err(|error| refused(file, error.to_string()))?;
+    let (label, der) = der::pem::decode_vec(text.trim().as_bytes())
+        .map_err(|_| refused(file, "it is not one PEM block".to_owned()))?;
+    if label != spki::SubjectPublicKeyInfoOwned::PEM_LABEL {
+        return Err(refused(
+            file,
+            "the PEM block is not a PUBLIC KEY".to_owned(),
+        ));
+    }
+    LogVerifier::from_public_key_der(&der).map_err(|error| refused(file, error.to_string()))
+}
+
+/// The certificates of a PEM file, one after the other, with whatever stands between them.
+pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, &'static str> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(BEGIN) {
+        let block = rest.get(start..).unwrap_or_default();
+        let end = block.find(END).ok_or("a certificate in it has no end")? + END.len();
+        let (block, after) = block.split_at(end);
+        let (_, der) =
+            der::pem::decode_vec(block.as_bytes()).map_err(|_| "a certificate in it is not PEM")?;
+        found.push(der);
+        rest = after;
+    }
+    Ok(found)
+}
+
+/// What opens a private key.
+pub(super) fn secret(
+    base: &Path,
+    key: &Path,
+    passphrase: Option<&Secret>,
+) -> Result<Option<Zeroizing<String>>, ConfigError> {
+    match passphrase {
+        Some(Secret::At(place)) => match place.read(base) {
+            Ok(secret) => Ok(Some(secret)),
+            Err(error) => Err(refused(&base.join(key), error.to_string())),
+        },
+        Some(Secret::Given(secret)) => Ok(Some(secret.clone())),
+        None => Ok(None),
+    }
+}
+
+/// Empty, or segments that no route of a server or of a log has: the logs of one server must not be in
+/// each other's way.
+fn is_prefix(text: &str) -> bool {
+    let is_segment = |segment: &str| {
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+        !segment.is_empty()
+            && segment.bytes().all(is_plain)
+            && !segment.starts_with('.')
+            && !RESERVED.contains(&segment)
+    };
+    text.is_empty()
+        || text.len() <= MAX_PREFIX
+            && text
+                .strip_prefix('/')
+                .is_some_and(|rest| rest.split('/').all(is_segment))
+}
+
+fn refused(file: &Path, reason: String) -> ConfigError {
+    ConfigError {
+        file: PathBuf::from(file),
+        line: None,
+        reason,
+    }
+}
+
+const RESERVED: [&str; 11] = [
+    "api",
+    "checkpoint",
+    "ct",
+    "healthz",
+    "issuer",
+    "livez",
+    "metrics",
+    "openapi.json",
+    "readyz",
+    "tile",
+    "trust",
+];
+const MAX_PREFIX: usize = 100;
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
