@@ -13,6 +13,7 @@
     reason = "this is how a test fails, in its helpers too"
 )]
 
+mod alone;
 mod bodies;
 mod caller;
 mod conformance;
