@@ -32,6 +32,11 @@ def tokens():
     seed("token", "forged", f"{header}.{body}.AAAA")
 
 
+def precertificates():
+    for number, vector in enumerate(json.loads((ROOT / "testdata" / "ct" / "presigned.json").read_text())):
+        seed("precertificate", f"presigned-{number:02}", base64.b64decode(vector["chain"][0]))
+
+
 def claims():
     """One payload for each issuer, with every claim that some template asks for."""
     sample = (ROOT / "config" / "issuers.yaml").read_text()
@@ -139,5 +144,5 @@ def issuers():
     seed("issuers", "bomb", "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\noidc-issuers: *c\n")
 
 
-for make in (tokens, claims, templates, public_keys, csrs, requests, issuers):
+for make in (tokens, claims, templates, public_keys, csrs, requests, issuers, precertificates):
     make()

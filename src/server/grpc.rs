@@ -49,16 +49,24 @@ pub(super) fn routes(app: &Arc<App>) -> Router {
 pub(super) async fn report(app: &App) {
     let mut told = None;
     loop {
-        let checks = health::checks(app).await;
-        let is_serving = checks.iter().all(|(_, good)| *good);
-        if told.replace(is_serving) != Some(is_serving) {
-            let status = match is_serving {
-                true => ServingStatus::Serving,
-                false => ServingStatus::NotServing,
-            };
+        let status = status(app).await;
+        if told.replace(status) != Some(status) {
             tell(&app.reporter, status).await;
         }
         tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Says how it is, before anybody can ask.
+pub(super) async fn report_first(app: &App) {
+    tell(&app.reporter, status(app).await).await;
+}
+
+async fn status(app: &App) -> ServingStatus {
+    let checks = health::checks(app).await;
+    match checks.iter().all(|(_, good)| *good) {
+        true => ServingStatus::Serving,
+        false => ServingStatus::NotServing,
     }
 }
 

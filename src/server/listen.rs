@@ -70,6 +70,7 @@ pub async fn serve(
     app: &Arc<App>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
+    grpc::report_first(app).await;
     let closing = async {
         tokio::select! {
             () = grpc::report(app) => (),
