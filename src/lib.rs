@@ -13,7 +13,7 @@
 //! | 3 order | [`issuance`], [`trust`], [`config`] |
 //! | 2 craft | [`identity`], [`authority`], [`ctlog`], [`ledger`] |
 //! | 1 | [`certificate`] |
-//! | 0 ground | [`possession`], [`telemetry`] |
+//! | 0 ground | [`database`], [`possession`], [`telemetry`] |
 
 pub mod cli;
 pub mod client;
@@ -32,5 +32,6 @@ pub mod ledger;
 pub mod certificate;
 
 pub mod api;
+pub mod database;
 pub mod possession;
 pub mod telemetry;

@@ -9,15 +9,22 @@ use std::path::{Path, PathBuf};
 
 /// Every room, what it may enter beside itself. Rooms of the craft never enter each other: they meet
 /// in `issuance` and `config` only.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("api", &[]),
+    ("database", &[]),
     ("possession", &[]),
     ("telemetry", &[]),
     ("certificate", &["possession"]),
     ("identity", &["certificate", "possession", "telemetry"]),
     ("authority", &["certificate", "possession"]),
-    ("ctlog", &["certificate", "possession", "telemetry"]),
-    ("ledger", &["certificate", "possession", "telemetry"]),
+    (
+        "ctlog",
+        &["certificate", "database", "possession", "telemetry"],
+    ),
+    (
+        "ledger",
+        &["certificate", "database", "possession", "telemetry"],
+    ),
     (
         "issuance",
         &[
@@ -41,6 +48,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "ctlog",
             "ledger",
             "certificate",
+            "database",
             "possession",
             "telemetry",
         ],
@@ -91,6 +99,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "ctlog",
             "ledger",
             "certificate",
+            "database",
             "possession",
             "telemetry",
         ],

@@ -186,7 +186,7 @@ impl Logs<'_> {
         let verifier = public_key_file(&self.base.join(public_key))?;
         let config = ctlog::Config::new(self.base.join(database), self.origin_at(prefix));
         let reader = Reader::open(&config, &verifier).await?;
-        let created = Log::created(&config).await?;
+        let created = Log::created(&config, &verifier.log_id()).await?;
         // Between the end that was written down and the restart that made it true it took entries.
         let last = i128::from(reader.head().timestamp_ms) * 1_000_000;
         let last = OffsetDateTime::from_unix_timestamp_nanos(last).unwrap_or(*until);

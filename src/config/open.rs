@@ -172,7 +172,7 @@ impl Config {
         log: &LogVerifier,
     ) -> Result<TrustFiles, OpenError> {
         let url = self.public_url();
-        let log_begins = Log::created(&self.log_config()).await?;
+        let log_begins = Log::created(&self.log_config(), &log.log_id()).await?;
         let chain = trust::Authority::new(url, authority.chain().der().to_vec())?;
         let (since, _) = authority.chain().validity();
         let log = TransparencyLog::new(&self.log_url(), log.public_key_der(), log_begins)?;

@@ -2,14 +2,13 @@
 //! rebuilt, down to the signed root. It reads like any reader, so it may run beside the log, and it
 //! needs the public key only.
 
+use super::config::Database;
 use super::entry::TileLeaf;
 use super::merkle::{Edge, Hash, TILE_WIDTH, Tile, leaf_hash, sha256};
 use super::recovery::{RecoveryError, check_extent, check_head, check_identity};
 use super::signer::LogVerifier;
-use super::store::sqlite::SqliteStore;
 use super::store::{Head, Store};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// What was found to be sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +21,14 @@ pub struct Report {
     pub issuers: u64,
 }
 
-/// Checks the log in a database file, whether or not a process has it open.
+/// Checks the log in a database, whether or not a process has it open.
 pub async fn check_file(
-    path: &Path,
+    database: &Database,
     origin: &str,
     verifier: &LogVerifier,
 ) -> Result<Report, RecoveryError> {
-    let store = SqliteStore::open_read_only(path)?;
-    let report = check(&store, origin, verifier).await;
+    let store = database.open_read_only(&verifier.log_id()).await?;
+    let report = check(&*store, origin, verifier).await;
     store.close().await;
     report
 }

@@ -2,38 +2,39 @@
 
 use super::checkpoint::is_origin;
 use super::error::LogError;
+use super::merkle::Hash;
+use super::store::postgres::PostgresStore;
+use super::store::sqlite::SqliteStore;
+use super::store::{Head, Store, StoreError};
+use crate::database::Server;
 use const_oid::ObjectIdentifier;
 use serde::de::Error as _;
 use serde::{Deserialize as _, Deserializer};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// What an operator says about the log.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The database file. A lock file of the same name with `.lock` at its end stands beside it.
-    pub database: PathBuf,
+    /// Where it is kept.
+    pub database: Database,
     /// The log's name: its public address without scheme and without a slash at the end. It cannot
     /// change for as long as the log lives.
     pub origin: String,
     /// Extended key usages a submitted certificate must have one of, as `codeSigning` or as object
     /// identifiers with dots; `any` alone accepts all certificates. Code signing if left out. The
     /// authority's own certificates are not asked.
-    #[serde(default = "default_usages")]
     pub extended_key_usages: Vec<String>,
     /// Entries that may wait to be logged; more are turned away at once. 4096 if left out.
-    #[serde(default = "default_queue")]
     pub queue: usize,
     /// When a certificate must end to be logged here, the authority's own included; at any time, if left
     /// out.
-    #[serde(default)]
     pub window: Window,
     /// Whether submitted certificates that have ended are turned away. A log is there to show what was
     /// issued, so they are not, if left out.
-    #[serde(default)]
     pub reject_expired: bool,
 }
 
@@ -75,12 +76,67 @@ impl fmt::Display for Window {
     }
 }
 
+/// Where a log is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// In a file of its own, for one process. A lock file of the same name with `.lock` at its end
+    /// stands beside it.
+    Sqlite(PathBuf),
+    /// On a server, for any number of processes.
+    Postgres(Server),
+}
+
+impl Database {
+    /// Makes the database of a new log with its first head.
+    pub(super) async fn create(
+        &self,
+        origin: &str,
+        log_id: &Hash,
+        head: &Head,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(path) => SqliteStore::create(path, origin, log_id, head).await,
+            Self::Postgres(server) => PostgresStore::create(server, origin, log_id, head).await,
+        }
+    }
+
+    /// Opens the log with this ID to write to it.
+    pub(super) async fn open(&self, log_id: &Hash) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+            Self::Postgres(server) => Arc::new(PostgresStore::open(server, log_id).await?),
+        })
+    }
+
+    /// Opens the log with this ID to look at it, beside whoever writes.
+    pub(super) async fn open_read_only(&self, log_id: &Hash) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(path) => Arc::new(SqliteStore::open_read_only(path)?),
+            Self::Postgres(server) => {
+                Arc::new(PostgresStore::open_read_only(server, log_id).await?)
+            }
+        })
+    }
+}
+
+impl From<PathBuf> for Database {
+    fn from(path: PathBuf) -> Self {
+        Self::Sqlite(path)
+    }
+}
+
+impl From<Server> for Database {
+    fn from(server: Server) -> Self {
+        Self::Postgres(server)
+    }
+}
+
 impl Config {
     /// A log for code-signing certificates, with the usual queue.
     #[must_use]
-    pub fn new(database: PathBuf, origin: String) -> Self {
+    pub fn new(database: impl Into<Database>, origin: String) -> Self {
         Self {
-            database,
+            database: database.into(),
             origin,
             extended_key_usages: default_usages(),
             queue: default_queue(),

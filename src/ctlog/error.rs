@@ -69,6 +69,10 @@ pub enum AppendError {
     /// Nothing was logged; the log stays in service, and trying again may succeed.
     #[error("the entry could not be written")]
     NotWritten,
+    /// The database went away with the entry. Whether it was logged is not known; the log stays in
+    /// service, and trying again finds out.
+    #[error("it is not known whether the entry was logged")]
+    Undecided,
     /// The log has stopped. Whether the entry was logged is not known.
     #[error("the log is not in service")]
     Unavailable,
@@ -108,6 +112,20 @@ pub enum Fatal {
     /// A write failed so that it may or may not be on disk.
     #[error("it is unknown whether the last batch was written: {0}")]
     UnknownOutcome(String),
+    /// The database was restored or has failed over to an older copy. What it lacks was signed and
+    /// may have been seen; signing on would fork the log.
+    #[error(
+        "the database has a tree of {found} entries that is not grown from the {seen} this process knows: it was restored, or is an older copy"
+    )]
+    Behind {
+        /// Entries of the tree this process knows.
+        seen: u64,
+        /// Entries of the one that is stored.
+        found: u64,
+    },
+    /// What is stored is not this log any more.
+    #[error("what is stored is not the log: {0}")]
+    Malformed(RecoveryError),
     /// The appending task is gone: the log was closed, or the task failed.
     #[error("the log's appending task has ended")]
     Stopped,

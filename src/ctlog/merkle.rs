@@ -208,6 +208,13 @@ pub fn edge_position(level: u8, size: u64) -> u64 {
     level_width(level, size) >> TILE_HEIGHT
 }
 
+/// The incomplete rightmost tiles of a tree of `size` leaves: level and position.
+pub fn edge_places(size: u64) -> impl Iterator<Item = (u8, u64)> {
+    (0..TILE_LEVELS)
+        .filter(move |level| edge_width(*level, size) > 0)
+        .map(move |level| (level, edge_position(level, size)))
+}
+
 /// Hashes that tile level `level` holds in all, in a tree of `size` leaves.
 #[must_use]
 pub fn level_width(level: u8, size: u64) -> u64 {

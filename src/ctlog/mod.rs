@@ -1,6 +1,6 @@
 //! The built-in Certificate Transparency log.
 //!
-//! RFC 6962 submission, tiles for reading, SQLite below. The promise of a signed certificate
+//! RFC 6962 submission, tiles for reading, SQLite or PostgreSQL below. The promise of a signed certificate
 //! timestamp is kept before it is made: an SCT leaves [`Log::append`] only when its entry, the tree
 //! over it and the signed checkpoint are durable, all three in one transaction. So there is no
 //! merge delay, nothing to recover after a crash, and no state in which data and checkpoint differ.
@@ -13,7 +13,7 @@
 //! | [`checkpoint`] | signed tree heads |
 //! | [`signer`] | the log's key |
 //! | `reads`, `proofs` | what is served of the stored tree |
-//! | [`sequencer`] | the one task that appends |
+//! | [`sequencer`], `turn` | the one task that appends, and how it shares a log with others |
 //! | [`store`] | where everything is kept |
 //! | [`chain`], [`submission`] | what others may submit |
 //! | [`recovery`], [`check`] | the short and the long look at what is stored |
@@ -34,8 +34,9 @@ pub mod signer;
 pub mod store;
 pub mod submission;
 pub mod tile;
+mod turn;
 
-pub use config::{Config, Window};
+pub use config::{Config, Database, Window};
 pub use error::{AppendError, Fatal, LogError};
 pub use proofs::RawEntry;
 pub use reads::Reader;
@@ -52,7 +53,6 @@ use recovery::{RecoveryError, recover};
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
 use signer::{LogSigner, LogVerifier};
 use std::sync::Arc;
-use store::sqlite::SqliteStore;
 use store::{Head, Store, StoreError};
 use submission::{Accepted, Policy, Submission};
 use time::OffsetDateTime;
@@ -77,6 +77,8 @@ pub struct Log {
 
 struct Shared {
     reader: Reader,
+    /// Whether other processes may write to the same log.
+    is_shared: bool,
     requests: mpsc::Sender<Request>,
     /// Bytes that waiting entries may still take.
     room: Arc<Semaphore>,
@@ -122,15 +124,18 @@ impl Log {
         };
         head.checkpoint = checkpoint.sign(signer)?;
         let log_id = signer.verifier().log_id();
-        Ok(SqliteStore::create(&config.database, &origin, &log_id, &head).await?)
+        Ok(config.database.create(&origin, &log_id, &head).await?)
     }
 
-    /// When a log was created, whether or not a process has it open.
+    /// When the log with this ID was created, whether or not a process has it open.
     ///
     /// # Errors
     /// [`LogError::Store`]: there is no log, or it cannot be read.
-    pub async fn created(config: &Config) -> Result<OffsetDateTime, LogError> {
-        let store = SqliteStore::open_read_only(&config.database)?;
+    pub async fn created(
+        config: &Config,
+        log_id: &[u8; HASH_LENGTH],
+    ) -> Result<OffsetDateTime, LogError> {
+        let store = config.database.open_read_only(log_id).await?;
         let state = store.state().await;
         store.close().await;
         let nanoseconds = i128::from(state?.created_ms) * 1_000_000;
@@ -138,8 +143,8 @@ impl Log {
             .map_err(|_| StoreError::Malformed("the time of creation").into())
     }
 
-    /// Opens a log for this process alone, after checking that what is stored is this log and is
-    /// whole at its edge. Must be called within a tokio runtime, where the appending task then runs.
+    /// Opens a log, in a file for this process alone, after checking that what is stored is this log and
+    /// is whole at its edge. Must be called within a tokio runtime, where the appending task then runs.
     pub async fn open(
         config: &Config,
         signer: LogSigner,
@@ -147,8 +152,8 @@ impl Log {
         now: OffsetDateTime,
     ) -> Result<Self, LogError> {
         checked_origin(config)?;
-        let store = SqliteStore::open(&config.database).await?;
-        Self::open_in(Arc::new(store), config, signer, chains, now).await
+        let store = config.database.open(&signer.verifier().log_id()).await?;
+        Self::open_in(store, config, signer, chains, now).await
     }
 
     /// The same on any store.
@@ -195,6 +200,7 @@ impl Log {
         store.add_issuers(&own).await?;
         let issuers = store.issuers().await?.into_iter().collect();
 
+        let base = head.clone();
         let head = Arc::new(ArcSwap::from_pointee(head));
         let (requests, received) = mpsc::channel(config.queue.max(1));
         let (fatal_sender, fatal) = watch::channel(None);
@@ -203,7 +209,9 @@ impl Log {
             signer,
             origin: origin.clone(),
             edge,
+            base,
             head: head.clone(),
+            is_alone: true,
             issuers,
             fatal: fatal_sender,
         };
@@ -220,6 +228,7 @@ impl Log {
             reject_expired: config.reject_expired,
         };
         let shared = Shared {
+            is_shared: store.newest_head().await?.is_some(),
             reader: Reader { store, head },
             requests,
             room,
@@ -273,8 +282,10 @@ impl Log {
         let accepted = accepted.await.map_err(|_| AppendError::Unavailable)?;
         let Accepted { entry, issuers } = accepted?;
         let dedup = entry.body().dedup_key();
-        // What is repeated here was asked for by people, over and over; it need not cost a commit.
-        if let Ok(found) = self.shared.reader.store.find(&[dedup]).await
+        // What is repeated here was asked for by people, over and over; it need not cost a commit, where
+        // what can be found is known to be durable.
+        if !self.shared.is_shared
+            && let Ok(found) = self.shared.reader.store.find(&[dedup]).await
             && let Some(logged) = found.into_iter().find_map(Logged::from_stored)
         {
             return Ok(self.checked(&entry, logged)?.sct);
@@ -352,7 +363,8 @@ impl Log {
         self.shared.verifier.public_key_der()
     }
 
-    /// The newest durable tree head.
+    /// The newest durable tree head that this process knows. Where others write to the same log there
+    /// may be a newer one.
     #[must_use]
     pub fn head(&self) -> Arc<Head> {
         self.shared.reader.head()
@@ -367,6 +379,11 @@ impl Log {
     /// The roots submissions may lead to, in DER.
     pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
         self.shared.policy.roots.iter().map(ChainCertificate::der)
+    }
+
+    /// Whether entries could be logged now: it is in service, and its database answers.
+    pub async fn is_healthy(&self) -> bool {
+        self.in_service() && self.shared.reader.newest_head().await.is_ok()
     }
 
     /// Rebuilds the whole log and compares; see [`check::check`].

@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use super::entry::{TileLeaf, push_u24_vector};
 use super::merkle::{
-    HASH_LENGTH, Hash, TILE_HEIGHT, TILE_WIDTH, empty_root, node_hash, perfect_root,
+    HASH_LENGTH, Hash, TILE_HEIGHT, TILE_WIDTH, Tile, empty_root, node_hash, perfect_root,
 };
 use super::reads::Reader;
-use super::store::StoreError;
+use super::store::{StoreError, TilePlace};
 
 /// An entry as RFC 6962 section 4.6 hands it out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Reader {
         index: u64,
         size: u64,
     ) -> Result<Option<Vec<Hash>>, StoreError> {
-        if index >= size || size > self.head().size {
+        if index >= size || !self.covers(size).await? {
             return Ok(None);
         }
         self.roots_of(&inclusion(index, size)).await.map(Some)
@@ -47,7 +47,7 @@ impl Reader {
         first: u64,
         second: u64,
     ) -> Result<Option<Vec<Hash>>, StoreError> {
-        if first > second || second > self.head().size {
+        if first > second || !self.covers(second).await? {
             return Ok(None);
         }
         self.roots_of(&consistency(first, second)).await.map(Some)
@@ -59,7 +59,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]: what is stored cannot be read.
     pub async fn index_of(&self, leaf_hash: &Hash, size: u64) -> Result<Option<u64>, StoreError> {
-        let size = size.min(self.head().size);
+        let size = size.min(self.newest_head().await?.size);
         for n in (0..size.div_ceil(TILE_WIDTH as u64)).rev() {
             let first = n * TILE_WIDTH as u64;
             let tile = self.stored_tile((0, n)).await?;
@@ -79,7 +79,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]: what is stored cannot be read.
     pub async fn raw_entries(&self, range: Range<u64>) -> Result<Vec<RawEntry>, StoreError> {
-        let end = range.end.min(self.head().size);
+        let end = range.end.min(self.newest_head().await?.size);
         let leaves = self.store.leaves(range.start..end).await?;
         let mut issuers: HashMap<Hash, Vec<u8>> = HashMap::new();
         let mut entries = Vec::with_capacity(leaves.len());
@@ -130,7 +130,7 @@ impl Reader {
 }
 
 /// Stored tiles, by level and position.
-type Tiles = HashMap<(u8, u64), Vec<u8>>;
+type Tiles = HashMap<TilePlace, Vec<u8>>;
 
 /// A subtree of 2^`height` leaves, the `position`th of them.
 #[derive(Debug, Clone, Copy)]
@@ -161,6 +161,19 @@ impl Subtree {
         let (hashes, _) = tiles.get(&self.tile())?.as_chunks::<HASH_LENGTH>();
         Some(perfect_root(hashes.get(first..first + count)?))
     }
+}
+
+/// The tiles from which the root of the first `size` leaves can be computed.
+pub(super) fn places(size: u64) -> Vec<TilePlace> {
+    let places: BTreeSet<TilePlace> = subtrees(0..size).map(Subtree::tile).collect();
+    places.into_iter().collect()
+}
+
+/// The root that the first `size` leaves had, if those tiles are among `tiles`.
+pub(super) fn earlier_root(size: u64, tiles: &[Tile]) -> Option<Hash> {
+    let tiles = tiles.iter();
+    let tiles = tiles.map(|tile| ((tile.level, tile.n), tile.hashes.clone()));
+    root(0..size, &tiles.collect())
 }
 
 /// The perfect subtrees of a range that begins where one of its size may, from left to right, each

@@ -9,7 +9,6 @@ use super::entry::TileLeaf;
 use super::merkle::{HASH_LENGTH, Hash, TILE_WIDTH, level_width};
 use super::recovery::recover;
 use super::signer::LogVerifier;
-use super::store::sqlite::SqliteStore;
 use super::store::{Head, Store, StoreError};
 use super::{Config, LogError, tile};
 
@@ -36,29 +35,60 @@ impl Reader {
     /// # Errors
     /// [`LogError`]: there is no such log, or it is not whole.
     pub async fn open(config: &Config, verifier: &LogVerifier) -> Result<Self, LogError> {
-        let store = SqliteStore::open_read_only(&config.database)?;
-        let (head, _) = recover(&store, &config.origin, verifier).await?;
+        let store = config.database.open_read_only(&verifier.log_id()).await?;
+        let (head, _) = recover(&*store, &config.origin, verifier).await?;
         Ok(Self {
-            store: Arc::new(store),
+            store,
             head: Arc::new(ArcSwap::from_pointee(head)),
         })
     }
 
-    /// The newest durable tree head.
+    /// The newest durable tree head that this process knows. Where others write to the same log there
+    /// may be a newer one.
     #[must_use]
     pub fn head(&self) -> Arc<Head> {
         self.head.load_full()
     }
 
-    /// Its signed note.
-    #[must_use]
-    pub fn checkpoint(&self) -> String {
-        self.head.load().checkpoint.clone()
+    /// The newest durable tree head, whoever committed it. What is shown to readers must come from here:
+    /// it is never behind a timestamp that anybody was given.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it cannot be read, or what is read is older than what this process knows.
+    pub async fn newest_head(&self) -> Result<Arc<Head>, StoreError> {
+        let known = self.head();
+        let Some(stored) = self.store.newest_head().await? else {
+            return Ok(known);
+        };
+        // Heads of one log are ordered by their time. One that is older than what was known before it
+        // was asked for comes from an older copy of the database; the next commit will find that too.
+        if stored.timestamp_ms < known.timestamp_ms {
+            return Err(StoreError::Malformed("the tree head has gone back"));
+        }
+        let stored = Arc::new(stored);
+        self.head.rcu(|newest| {
+            let is_newer = stored.timestamp_ms > newest.timestamp_ms;
+            Arc::clone(if is_newer { &stored } else { newest })
+        });
+        Ok(stored)
+    }
+
+    /// The signed note of the newest durable tree head.
+    ///
+    /// # Errors
+    /// As [`newest_head`](Self::newest_head).
+    pub async fn checkpoint(&self) -> Result<String, StoreError> {
+        Ok(self.newest_head().await?.checkpoint.clone())
+    }
+
+    /// Whether the log has at least `size` entries.
+    pub(super) async fn covers(&self, size: u64) -> Result<bool, StoreError> {
+        Ok(size <= self.head().size || size <= self.newest_head().await?.size)
     }
 
     /// The first `width` hashes of a tile, or nothing where the tree does not reach so far.
     pub async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Option<Vec<u8>>, StoreError> {
-        if !self.reaches(level, n, width) {
+        if !self.reaches(level, n, width).await? {
             return Ok(None);
         }
         let tile = self.store.tile(level, n).await?;
@@ -74,7 +104,7 @@ impl Reader {
 
     /// The first `width` entries of a data tile, or nothing where the log does not reach so far.
     pub async fn data_tile(&self, n: u64, width: u16) -> Result<Option<Vec<u8>>, StoreError> {
-        if !self.reaches(0, n, width) {
+        if !self.reaches(0, n, width).await? {
             return Ok(None);
         }
         let first = n * TILE_WIDTH as u64;
@@ -95,12 +125,16 @@ impl Reader {
         self.store.issuer(fingerprint).await
     }
 
-    fn reaches(&self, level: u8, n: u64, width: u16) -> bool {
-        let committed = level_width(level, self.head.load().size);
+    async fn reaches(&self, level: u8, n: u64, width: u16) -> Result<bool, StoreError> {
         let end = n
             .checked_mul(TILE_WIDTH as u64)
             .and_then(|n| n.checked_add(u64::from(width)));
-        let is_width = (1..=tile::FULL).contains(&width);
-        is_width && end.is_some_and(|end| end <= committed)
+        let (true, Some(end)) = ((1..=tile::FULL).contains(&width), end) else {
+            return Ok(false);
+        };
+        if end <= level_width(level, self.head().size) {
+            return Ok(true);
+        }
+        Ok(end <= level_width(level, self.newest_head().await?.size))
     }
 }

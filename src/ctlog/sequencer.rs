@@ -6,14 +6,16 @@
 //!
 //! What may go wrong falls in two. Before the commit is tried, or where the store promises that
 //! nothing was written, those waiting get an error and the task goes on with the old tree. Where
-//! the outcome is unknown the task stops for good: its tree may no longer be the stored one, and
-//! signing on from it could fork the log. The process must then start afresh from what is stored.
+//! the outcome is unknown, or the head another one, the tree in memory is no longer to be signed on
+//! from. Where others write too (see [`Store::take_turn`]) the task takes its turn and goes on from
+//! what is stored then; where nobody else should, it stops for good, and the process must start afresh.
 
 use super::checkpoint::Checkpoint;
 use super::entry::{Entry, TileLeaf};
 use super::merkle::{Edge, Hash, MAX_SIZE, leaf_hash};
 use super::signer::LogSigner;
 use super::store::{Batch, CommitError, Head, NewEntry, Store, StoredEntry};
+use super::turn::{Refused, clock_behind};
 use super::{AppendError, Fatal};
 use crate::telemetry::metrics;
 use arc_swap::ArcSwap;
@@ -94,10 +96,15 @@ pub struct Sequencer {
     pub signer: LogSigner,
     /// The log's name.
     pub origin: String,
-    /// The tree, as committed.
+    /// The tree that the next batch is built on.
     pub edge: Edge,
-    /// The head, as committed; readers look at it.
+    /// Its head.
+    pub base: Head,
+    /// The newest durable head that this process knows, ours or another's; readers look at it.
     pub head: Arc<ArcSwap<Head>>,
+    /// Whether nobody else has written since we last looked, so that a batch may be tried without
+    /// waiting for a turn.
+    pub is_alone: bool,
     /// Fingerprints of the certificates that are stored.
     pub issuers: HashSet<Hash>,
     /// Told when the task had to stop.
@@ -105,9 +112,9 @@ pub struct Sequencer {
 }
 
 /// All that ask for the same entry, and the entry.
-struct Group {
+pub(super) struct Group {
     entry: Arc<Entry>,
-    dedup: Hash,
+    pub(super) dedup: Hash,
     answers: Vec<oneshot::Sender<Result<Logged, AppendError>>>,
     /// Held until the group is answered.
     weights: Vec<OwnedSemaphorePermit>,
@@ -115,11 +122,14 @@ struct Group {
 
 /// The requests of one commit.
 #[derive(Default)]
-struct Round {
-    groups: Vec<Group>,
+pub(super) struct Round {
+    pub(super) groups: Vec<Group>,
+    /// Those whose entry was found in the log, and how. They are answered after the next commit: what
+    /// another process has just written may be seen before it is as durable as ours will be.
+    pub(super) repeated: Vec<(Group, Logged)>,
     issuers: HashMap<Hash, Vec<u8>>,
     refreshes: Vec<oneshot::Sender<Result<(), AppendError>>>,
-    now_ms: u64,
+    pub(super) now_ms: u64,
 }
 
 /// The next tree and everything that makes it durable.
@@ -220,6 +230,7 @@ impl Sequencer {
     /// Commits a round and answers it.
     async fn append(&mut self, mut round: Round) -> Result<(), Fatal> {
         if let Err(refused) = self.settle_repeated_and_commit(&mut round).await {
+            self.store.end_turn().await;
             let (error, fatal) = match refused {
                 Refused::Append(error) => (error, None),
                 Refused::Fatal(fatal) => (AppendError::Unavailable, Some(fatal)),
@@ -231,12 +242,15 @@ impl Sequencer {
     }
 
     async fn settle_repeated_and_commit(&mut self, round: &mut Round) -> Result<(), Refused> {
+        if round.is_empty() {
+            return Ok(());
+        }
+        if !self.is_alone {
+            self.take_turn(round).await?;
+        }
         // New certificates have fresh serial numbers, so nearly every batch is new throughout: the
         // store finds a repeated entry by its unique key, and only then is it looked up.
-        for _ in 0..2 {
-            if round.groups.is_empty() && round.refreshes.is_empty() {
-                return Ok(());
-            }
+        for _ in 0..ATTEMPTS {
             let prepared = self.prepare(round).await.map_err(Refused::Append)?;
             let Prepared {
                 edge,
@@ -244,37 +258,54 @@ impl Sequencer {
                 logged,
             } = prepared;
             let head = batch.head.clone();
-            let expected = self.head.load_full();
             let commits = &metrics().log;
             let entries = batch.entries.len();
-            let commit = self.store.commit(&expected, batch);
+            let commit = self.store.commit(&self.base, batch);
             match commits.measure(entries, commit).await {
                 Ok(()) => {
                     self.edge = edge;
+                    self.base = head.clone();
                     self.head.store(Arc::new(head));
                     self.issuers.extend(round.issuers.keys());
                     round.answer(logged);
                     return Ok(());
                 }
-                Err(CommitError::Duplicate) => self.answer_repeated(round).await?,
+                Err(CommitError::Duplicate) => {
+                    if !self.take_turn(round).await? {
+                        self.answer_repeated(round).await?;
+                        if round.is_empty() {
+                            return Ok(());
+                        }
+                    }
+                }
                 Err(CommitError::NotWritten(reason)) => {
                     tracing::warn!(reason, "a batch of log entries was not written");
                     return Err(Refused::Append(AppendError::NotWritten));
                 }
-                Err(CommitError::HeadMoved) => return Err(Refused::Fatal(Fatal::HeadMoved)),
+                Err(CommitError::HeadMoved) => {
+                    if !self.take_turn(round).await? {
+                        return Err(Refused::Fatal(Fatal::HeadMoved));
+                    }
+                }
                 Err(CommitError::Unknown(reason)) => {
-                    return Err(Refused::Fatal(Fatal::UnknownOutcome(reason)));
+                    tracing::warn!(reason, "it is unknown whether a batch was written");
+                    if !self.find_out(round).await? {
+                        return Err(Refused::Fatal(Fatal::UnknownOutcome(reason)));
+                    }
                 }
             }
         }
-        tracing::error!("the store reports an entry as repeated that it does not find");
+        tracing::error!("the store neither takes a batch nor says why");
         Err(Refused::Append(AppendError::NotWritten))
     }
 
     /// Builds, hashes and signs; nothing of it counts before it is committed.
     async fn prepare(&self, round: &Round) -> Result<Prepared, AppendError> {
-        let head = self.head.load_full();
-        let timestamp_ms = round.now_ms.max(head.timestamp_ms.saturating_add(1));
+        let head = &self.base;
+        // Later than any head that was ever shown, also where the one that is built on was signed
+        // earlier: a signature that a failover lost may have been seen all the same.
+        let newest_ms = head.timestamp_ms.max(self.head.load().timestamp_ms);
+        let timestamp_ms = round.now_ms.max(newest_ms.saturating_add(1));
         let mut edge = self.edge.clone();
         let mut tiles = Vec::new();
         let mut entries = Vec::with_capacity(round.groups.len());
@@ -360,7 +391,14 @@ impl Sequencer {
 }
 
 impl Round {
+    fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.repeated.is_empty() && self.refreshes.is_empty()
+    }
+
     fn answer(&mut self, logged: Vec<Logged>) {
+        for (group, logged) in self.repeated.drain(..) {
+            group.answer(&Ok(logged));
+        }
         for (group, logged) in self.groups.drain(..).zip(logged) {
             group.answer(&Ok(logged));
         }
@@ -370,7 +408,8 @@ impl Round {
     }
 
     fn refuse(self, error: &AppendError) {
-        for group in self.groups {
+        let repeated = self.repeated.into_iter().map(|(group, _)| group);
+        for group in self.groups.into_iter().chain(repeated) {
             group.answer(&Err(error.clone()));
         }
         for refresh in self.refreshes {
@@ -388,21 +427,12 @@ impl Group {
     }
 }
 
-enum Refused {
-    Append(AppendError),
-    Fatal(Fatal),
-}
-
-/// Small differences between callers are evened out by never going back; a larger one means that
-/// the clock was set back, and what is signed then would contradict what was signed before.
-fn clock_behind(now_ms: u64, newest_ms: u64) -> Option<AppendError> {
-    let behind_ms = newest_ms.saturating_sub(now_ms);
-    (behind_ms > MAX_CLOCK_BEHIND_MS).then_some(AppendError::ClockBehind { behind_ms })
-}
-
 /// How far the clock may be behind the newest tree head.
 pub const MAX_CLOCK_BEHIND_MS: u64 = 10_000;
 
+/// Commits tried for one batch: one as it is, one after a turn or a look at what is repeated, and as
+/// many for a connection that is lost again.
+const ATTEMPTS: usize = 4;
 /// Entries of one commit.
 const MAX_ENTRIES: usize = 1024;
 /// Bytes of entries after which no more are taken into a commit.

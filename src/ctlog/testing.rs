@@ -6,7 +6,7 @@ use super::merkle::{HASH_LENGTH, Hash};
 use super::signer::LogSigner;
 use super::store::sqlite::SqliteStore;
 use super::store::{Batch, CommitError, Head, State, Store, StoreError, StoredEntry};
-use super::{AppendError, Appended, Chains, Config, Log, LogError};
+use super::{AppendError, Appended, Chains, Config, Database, Log, LogError};
 use p256::pkcs8::EncodePrivateKey as _;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -50,7 +50,10 @@ impl TestLog {
     }
 
     pub(super) fn database(&self) -> PathBuf {
-        self.config.database.clone()
+        match &self.config.database {
+            Database::Sqlite(path) => path.clone(),
+            Database::Postgres(_) => panic!("a file was asked for"),
+        }
     }
 
     pub(super) async fn open(&self) -> Log {

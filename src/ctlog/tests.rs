@@ -80,7 +80,8 @@ async fn every_timestamp_verifies_and_its_leaf_stands_where_it_says() {
     let report = log.check().await.unwrap();
     assert_eq!((report.head.size, report.tiles), (600, 4));
     let verifier = signer(1).verifier().clone();
-    let checkpoint = Checkpoint::verify(&log.reader().checkpoint(), ORIGIN, &verifier).unwrap();
+    let checkpoint = log.reader().checkpoint().await.unwrap();
+    let checkpoint = Checkpoint::verify(&checkpoint, ORIGIN, &verifier).unwrap();
     assert_eq!((checkpoint.size, checkpoint.root), (600, log.head().root));
 }
 
@@ -767,7 +768,11 @@ async fn chains_that_are_none_and_usages_that_are_none_are_refused() {
 #[tokio::test]
 async fn a_batch_whose_signatures_do_not_verify_is_not_written() {
     let test = TestLog::create().await;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&test.database()).await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(
+        store::sqlite::SqliteStore::open(&test.database())
+            .await
+            .unwrap(),
+    );
     let verifier = signer(1).verifier().clone();
     let (head, edge) = recover(&*store, ORIGIN, &verifier).await.unwrap();
     let (requests, received) = mpsc::channel(10);
@@ -777,7 +782,9 @@ async fn a_batch_whose_signatures_do_not_verify_is_not_written() {
         signer: signer(1).broken(&signer(2)),
         origin: ORIGIN.to_owned(),
         edge,
+        base: head.clone(),
         head: Arc::new(ArcSwap::from_pointee(head.clone())),
+        is_alone: true,
         issuers: Default::default(),
         fatal,
     };

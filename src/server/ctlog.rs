@@ -135,6 +135,7 @@ async fn submit(log: &Log, body: &[u8], kind: fn(Vec<Vec<u8>>) -> Submission) ->
                 AppendError::Busy => StatusCode::TOO_MANY_REQUESTS,
                 AppendError::ClockBehind { .. }
                 | AppendError::NotWritten
+                | AppendError::Undecided
                 | AppendError::Unavailable
                 | AppendError::Full
                 | AppendError::Window { .. }
@@ -165,7 +166,10 @@ async fn checkpoint(State(log): State<Reader>) -> Response {
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, log.checkpoint()).into_response()
+    match log.checkpoint().await {
+        Ok(checkpoint) => (headers, checkpoint).into_response(),
+        Err(error) => unreadable(&error),
+    }
 }
 
 async fn tile(State(log): State<Reader>, Path(path): Path<String>) -> Response {
@@ -211,11 +215,16 @@ fn immutable(found: Result<Option<Vec<u8>>, StoreError>, kind: &'static str) -> 
             (headers, bytes).into_response()
         }
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
-        Err(error) => {
-            tracing::error!(%error, "the log cannot be read");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
+        Err(error) => unreadable(&error),
     }
+}
+
+/// A database that is away comes back; one that is damaged is an operator's to look at, and readers may
+/// ask again all the same.
+pub(super) fn unreadable(error: &dyn std::fmt::Display) -> Response {
+    tracing::error!(%error, "the log cannot be read");
+    let retry = [(header::RETRY_AFTER, HeaderValue::from_static("2"))];
+    (StatusCode::SERVICE_UNAVAILABLE, retry).into_response()
 }
 
 pub(super) fn refusal(status: StatusCode, sentence: &str) -> Response {

@@ -79,7 +79,7 @@ pub(super) async fn checks(app: &App) -> [(&'static str, bool); 5] {
         ("authority", now() + LIFETIME < not_after),
         (
             "log",
-            app.issuance.log.in_service() && app.issuance.log.is_for(now() + LIFETIME),
+            app.issuance.log.is_healthy().await && app.issuance.log.is_for(now() + LIFETIME),
         ),
         ("ledger", app.issuance.ledger.healthy().await.is_ok()),
         ("audit", audit::accepts()),

@@ -350,6 +350,7 @@ const fn log_reason(error: &AppendError) -> Reason {
         AppendError::Busy
         | AppendError::ClockBehind { .. }
         | AppendError::NotWritten
+        | AppendError::Undecided
         | AppendError::Unavailable
         | AppendError::Full
         | AppendError::Window { .. }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ctlog::refusal;
+use super::ctlog::{refusal, unreadable};
 use crate::ctlog::checkpoint::tree_head_signature;
 use crate::ctlog::store::StoreError;
 use crate::ctlog::{RawEntry, Reader};
@@ -53,7 +53,10 @@ struct Place {
 }
 
 async fn sth(State(log): State<Reader>) -> Response {
-    let head = log.head();
+    let head = match log.newest_head().await {
+        Ok(head) => head,
+        Err(error) => return unreadable(&error),
+    };
     let Some(signature) = tree_head_signature(&head.checkpoint) else {
         return unreadable(&"the checkpoint has no signature of a tree head");
     };
@@ -89,7 +92,11 @@ async fn proof(State(log): State<Reader>, leaf: Asked<Leaf>) -> Response {
     else {
         return refused(sentence);
     };
-    if tree_size == 0 || tree_size > log.head().size {
+    let newest = match log.newest_head().await {
+        Ok(head) => head.size,
+        Err(error) => return unreadable(&error),
+    };
+    if tree_size == 0 || tree_size > newest {
         return refused("tree_size is 1 to the size of the log");
     }
     let index = match log.index_of(&hash, tree_size).await {
@@ -110,7 +117,11 @@ async fn entries(State(log): State<Reader>, span: Asked<Span>) -> Response {
     let Ok(Query(Span { start, end })) = span else {
         return refused("start and end are indices of leaves, both included");
     };
-    if start > end || start >= log.head().size {
+    let newest = match log.newest_head().await {
+        Ok(head) => head.size,
+        Err(error) => return unreadable(&error),
+    };
+    if start > end || start >= newest {
         return refused("start is beyond end or beyond the log");
     }
     let end = end
@@ -166,11 +177,6 @@ fn encoded(hashes: &[[u8; 32]]) -> Vec<String> {
 
 fn refused(sentence: &str) -> Response {
     refusal(StatusCode::BAD_REQUEST, sentence)
-}
-
-fn unreadable(error: &dyn std::fmt::Display) -> Response {
-    tracing::error!(%error, "the log cannot be read");
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
 /// Entries of one answer: some monitors ask once for all that is new and do not ask for the rest.

@@ -11,6 +11,7 @@ pub(crate) mod deployment;
 pub(crate) mod der;
 pub(crate) mod http;
 pub(crate) mod issuer;
+pub(crate) mod postgres;
 pub(crate) mod protobuf;
 pub(crate) mod received;
 pub(crate) mod request;

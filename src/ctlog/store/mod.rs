@@ -3,9 +3,11 @@
 //! The sequencer does not know which store it writes to; what it relies on is the contract of
 //! [`Store::commit`].
 
+pub mod postgres;
 pub mod sqlite;
 
 use super::merkle::{HASH_LENGTH, Hash, TILE_LEVELS, Tile, empty_root};
+use crate::database::DatabaseError;
 use std::ops::Range;
 
 /// Durable storage of one log.
@@ -24,6 +26,35 @@ pub trait Store: Send + Sync {
     /// [`CommitError::Unknown`] whenever the batch could be there in spite of the error; every
     /// other variant promises that it is not and never will be.
     async fn commit(&self, expected: &Head, batch: Batch) -> Result<(), CommitError>;
+
+    /// Waits until this process has the turn to write and reads what it needs for that: the head, the
+    /// tiles at the edge and those `also` asked for, as far as there are such, and the entries that have
+    /// one of these dedup keys. Until the next commit or [`end_turn`](Self::end_turn) nobody else writes,
+    /// and whatever was sent to the store before has either happened or never will.
+    ///
+    /// `None` where this process alone writes: it then has the turn all the time.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the turn did not come, and is not held.
+    async fn take_turn(
+        &self,
+        _dedup: &[Hash],
+        _also: &[TilePlace],
+    ) -> Result<Option<Turn>, StoreError> {
+        Ok(None)
+    }
+
+    /// Gives the turn back without a commit; nothing, if it is not held.
+    async fn end_turn(&self) {}
+
+    /// The head as it is stored now, where others may have replaced the one that this process knows.
+    /// `None` where nobody else can.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it cannot be read, or only from a copy that may be behind.
+    async fn newest_head(&self) -> Result<Option<Head>, StoreError> {
+        Ok(None)
+    }
 
     /// The entries that have one of these dedup keys, in any order.
     async fn find(&self, dedup: &[Hash]) -> Result<Vec<StoredEntry>, StoreError>;
@@ -116,6 +147,20 @@ pub struct StoredEntry {
     pub sct_signature: Vec<u8>,
 }
 
+/// A tile's level and its zero-based position in it.
+pub type TilePlace = (u8, u64);
+
+/// What a process needs to know when its turn to write has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The head as it is stored, which stays so until the turn ends.
+    pub head: Head,
+    /// The tiles at its edge, and those asked for.
+    pub tiles: Vec<Tile>,
+    /// The entries asked for.
+    pub found: Vec<StoredEntry>,
+}
+
 /// What the store says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -161,6 +206,30 @@ pub enum StoreError {
         /// What `sqlite_version()` says.
         found: String,
     },
+    /// Moved by `vouchsafe database move`; two places under one key would fork the log.
+    #[error("the log at {from} was moved to {to} and is written there; here it is only a copy")]
+    Moved {
+        /// Where it was.
+        from: String,
+        /// Where it is.
+        to: String,
+    },
+    /// Others have a log of this name or key there.
+    #[error("the database {database} has a log of the same {what} already")]
+    Taken {
+        /// Which database.
+        database: String,
+        /// Name or key.
+        what: &'static str,
+    },
+    /// Neither here nor there yet.
+    #[error(
+        "the log is being moved to {0} and is not complete there; run `vouchsafe database move` to its end"
+    )]
+    Unfinished(String),
+    /// The server is not one to be trusted with a log, or cannot be reached.
+    #[error(transparent)]
+    Server(#[from] DatabaseError),
     /// A row that no version of this program writes.
     #[error("the log database holds something malformed: {0}")]
     Malformed(&'static str),
@@ -191,16 +260,24 @@ pub enum CommitError {
     #[error("the stored tree head has moved: another process writes to this log")]
     HeadMoved,
     /// Whether the batch is durable cannot be known. Only a fresh start, which reads the truth from
-    /// the disk, can tell.
+    /// the disk, can tell; or, where there are [turns](Store::take_turn), the next of them.
     #[error("it is unknown whether the batch was written: {0}")]
     Unknown(String),
 }
 
-/// A tile's number in a database: level * 2^40 + n.
+/// A tile's number in SQLite: level * 2^40 + n.
 fn tile_id(level: u8, n: u64) -> Option<i64> {
     let is_possible = n < 1 << LEVEL_SHIFT;
     let id = is_possible.then_some(u64::from(level) << LEVEL_SHIFT | n)?;
     i64::try_from(id).ok()
+}
+
+fn signed(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_| StoreError::Malformed("a number beyond 2^63"))
+}
+
+fn unsigned(number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| StoreError::Malformed("a negative number"))
 }
 
 fn hash_from(bytes: &[u8]) -> Result<Hash, StoreError> {
@@ -211,3 +288,6 @@ const LEVEL_SHIFT: u32 = 40;
 
 /// 3.51.3 fixes a race of concurrent checkpoints that could damage a database.
 pub const MINIMUM_SQLITE: &str = "3.51.3";
+
+#[cfg(test)]
+mod tests;

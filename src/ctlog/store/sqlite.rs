@@ -9,7 +9,7 @@ mod open;
 
 use super::{
     Batch, CommitError, Hash, Head, LEVEL_SHIFT, State, Store, StoreError, StoredEntry, hash_from,
-    tile_id,
+    signed, tile_id, unsigned,
 };
 use crate::ctlog::merkle::TILE_LEVELS;
 use commit::{bind, refusal, statements};
@@ -309,14 +309,6 @@ fn marks(count: usize, mark: &str) -> String {
         text.push_str(mark);
     }
     text
-}
-
-fn signed(number: u64) -> Result<i64, StoreError> {
-    i64::try_from(number).map_err(|_| StoreError::Malformed("a number beyond 2^63"))
-}
-
-fn unsigned(number: i64) -> Result<u64, StoreError> {
-    u64::try_from(number).map_err(|_| StoreError::Malformed("a negative number"))
 }
 
 /// Rows of one `VALUES` list.
