@@ -1,6 +1,7 @@
 //! `vouchsafe log`
 
 mod init;
+mod rotate;
 mod serve;
 
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ enum Command {
     Init(init::Arguments),
     /// Run a log alone
     Serve(LogConfigArgument),
+    /// Begin the next log: its key, its database, and its place in the configuration
+    Rotate(rotate::Arguments),
     /// Rebuild the whole log from its entries and compare it with what is stored and signed; the
     /// server may go on meanwhile
     Fsck(ConfigArgument),
@@ -39,6 +42,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Init(arguments) => init::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Rotate(arguments) => rotate::run(arguments).await,
         Command::Fsck(arguments) => fsck(arguments).await,
     }
 }

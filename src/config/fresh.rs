@@ -380,7 +380,9 @@ fn passphrase(
 }
 
 /// Names have to be on the disk as well as what they name.
-fn sync_directories<const N: usize>(directories: [PathBuf; N]) -> Result<(), FreshError> {
+pub(super) fn sync_directories<const N: usize>(
+    directories: [PathBuf; N],
+) -> Result<(), FreshError> {
     for directory in directories {
         File::open(&directory)
             .and_then(|opened| opened.sync_all())
@@ -392,7 +394,7 @@ fn sync_directories<const N: usize>(directories: [PathBuf; N]) -> Result<(), Fre
     Ok(())
 }
 
-fn make_directory(path: &Path) -> Result<(), FreshError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), FreshError> {
     DirBuilder::new()
         .mode(0o700)
         .create(path)
@@ -403,7 +405,7 @@ fn make_directory(path: &Path) -> Result<(), FreshError> {
 }
 
 /// Writes a file that does not exist yet, and waits until it is on the disk.
-fn write(path: &Path, mode: u32, text: &str) -> Result<(), FreshError> {
+pub(super) fn write(path: &Path, mode: u32, text: &str) -> Result<(), FreshError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(mode);
     let written = options.open(path).and_then(|mut file| {

@@ -56,12 +56,7 @@ impl Logs<'_> {
             .iter()
             .map(|retired| ("retired-logs", &retired.prefix));
         for (setting, prefix) in [("log", &self.log.prefix)].into_iter().chain(prefixes) {
-            if !is_prefix(prefix) {
-                let reason = format!(
-                    "prefix: {prefix:?} is not one like /log: segments of lower-case letters, digits, dots and dashes, each behind a slash, none of them named as a log's own files or the server's"
-                );
-                return Err((setting, reason));
-            }
+            check_prefix(prefix).map_err(|reason| (setting, reason))?;
             if taken.contains(&prefix.as_str()) {
                 return Err((
                     setting,
@@ -202,7 +197,7 @@ impl Logs<'_> {
         })
     }
 
-    fn origin_at(&self, prefix: &str) -> String {
+    pub(super) fn origin_at(&self, prefix: &str) -> String {
         format!("{}{prefix}", self.public_url.host())
     }
 
@@ -265,6 +260,16 @@ pub(super) fn secret(
         Some(Secret::Given(secret)) => Ok(Some(secret.clone())),
         None => Ok(None),
     }
+}
+
+/// Whether a log may be mounted there, or why not.
+pub(super) fn check_prefix(prefix: &str) -> Result<(), String> {
+    if is_prefix(prefix) {
+        return Ok(());
+    }
+    Err(format!(
+        "prefix: {prefix:?} is not one like /log: segments of lower-case letters, digits, dots and dashes, each behind a slash, none of them named as a log's own files or the server's"
+    ))
 }
 
 /// Empty, or segments that no route of a server or of a log has: the logs of one server must not be in

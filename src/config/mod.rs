@@ -2,12 +2,15 @@
 //! rooms that can be opened.
 
 pub mod fresh;
+pub mod rotate;
 
+mod either;
 mod logs;
 mod open;
 mod reload;
 mod settings;
 mod standalone;
+mod surgery;
 mod tls;
 
 use std::fmt;
@@ -20,6 +23,7 @@ use ipnet::IpNet;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+pub use either::Either;
 pub use logs::{Logs, Mounts, Retired, public_key_file};
 pub use open::{OpenError, Opened};
 pub use reload::{Occasion, Outcome, Reloader};

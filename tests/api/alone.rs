@@ -18,7 +18,7 @@ use super::process::Program;
 
 /// A chain whose precertificate a special certificate signed, and the leaf that another library makes of
 /// it, without extensions.
-fn vector() -> (Vec<String>, Vec<u8>) {
+pub(crate) fn vector() -> (Vec<String>, Vec<u8>) {
     let text = fs::read_to_string("testdata/ct/presigned.json").unwrap();
     let vectors: Value = serde_json::from_str(&text).unwrap();
     let chain = vectors[0]["chain"].as_array().unwrap().iter();
@@ -31,19 +31,19 @@ fn vector() -> (Vec<String>, Vec<u8>) {
     )
 }
 
-fn vouchsafe(arguments: &[&str]) -> Output {
+pub(crate) fn vouchsafe(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vouchsafe"));
     command.args(arguments).output().unwrap()
 }
 
 /// What `vouchsafe log init` made, for the roots of [`vector`].
-struct Alone {
+pub(crate) struct Alone {
     directory: TempDir,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Alone {
-    fn make(prefix: &str) -> Self {
+    pub(crate) fn make(prefix: &str) -> Self {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = address.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -75,11 +75,11 @@ impl Alone {
         made
     }
 
-    fn place(&self) -> PathBuf {
+    pub(crate) fn place(&self) -> PathBuf {
         self.directory.path().join("log")
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.place().join("log.yaml")
     }
 
@@ -89,14 +89,14 @@ impl Alone {
         fs::write(self.config(), text.replace(from, to)).unwrap();
     }
 
-    fn serve(&self) -> Program {
+    pub(crate) fn serve(&self) -> Program {
         let config = self.config();
         let arguments = ["log", "serve", "--config", config.to_str().unwrap()];
         Program::start(&arguments, "info", "serving the log")
     }
 }
 
-async fn get(url: &str) -> (u16, Vec<u8>) {
+pub(crate) async fn get(url: &str) -> (u16, Vec<u8>) {
     let answer = reqwest::get(url).await.unwrap();
     (
         answer.status().as_u16(),
@@ -104,7 +104,7 @@ async fn get(url: &str) -> (u16, Vec<u8>) {
     )
 }
 
-async fn submit(url: &str, call: &str, chain: &[String]) -> (u16, String) {
+pub(crate) async fn submit(url: &str, call: &str, chain: &[String]) -> (u16, String) {
     let http = vouchsafe::client::http_client().unwrap();
     let body = json!({"chain": chain}).to_string();
     let answer = http.post(format!("{url}/ct/v1/{call}")).body(body);

@@ -36,5 +36,6 @@ mod reload;
 mod rfc6962;
 mod schema;
 mod shapes;
+mod shards;
 mod tls;
 mod tokens;

@@ -1,0 +1,338 @@
+//! Beginning the next shard of a log. Its key and its database are made first, in a directory of their
+//! own; then one file is exchanged, the configuration. Whatever interrupts this, the configuration is the
+//! old one or the new one, and the command can be given again.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use der::pem::LineEnding;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+use yaml_serde::{Mapping, Value};
+
+use super::fresh::{FreshError, make_directory, sync_directories, write};
+use super::logs::{check_prefix, public_key_file, secret};
+use super::surgery::{Lines, Unchangeable, scalar};
+use super::{ConfigError, Either, OpenError};
+use crate::authority::hierarchy::{encrypt_private_key, new_p256_key};
+use crate::certificate::profile::LIFETIME;
+use crate::ctlog::signer::LogSigner;
+use crate::ctlog::{self, Log, LogError, Reader, Window};
+
+/// What the next shard is to be.
+#[derive(Debug)]
+pub struct Shard<'a> {
+    /// Below which path it will be mounted.
+    pub prefix: &'a str,
+    /// When certificates must end to be logged there.
+    pub window: Window,
+    /// Until when the present one may still take entries.
+    pub until: OffsetDateTime,
+}
+
+/// What was begun.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The name of the log that was the present one.
+    pub before: String,
+    /// The name of the one that is now.
+    pub origin: String,
+    /// Where its key and its database are.
+    pub directory: PathBuf,
+}
+
+/// A shard that was not begun. The configuration is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// Two at once.
+    #[error("another process is changing {0}")]
+    Busy(PathBuf),
+    /// Exchanging it would leave what it stands for unchanged.
+    #[error("{0} is a link: give the file it leads to")]
+    Link(PathBuf),
+    /// The file is written in a way that cannot be changed line by line.
+    #[error("{file} cannot be changed: {reason}")]
+    Unchangeable {
+        /// The configuration.
+        file: PathBuf,
+        /// What would have to be different.
+        reason: String,
+    },
+    /// No log can be mounted there.
+    #[error("{0}")]
+    Prefix(String),
+    /// Nothing that is issued today could be logged.
+    #[error("the window takes no certificate that would be issued now")]
+    Window,
+    /// Something is in the way, and it is not a shard that was begun and not finished.
+    #[error("{directory} is there already and is not a new log named {origin}: {reason}")]
+    Taken {
+        /// Where.
+        directory: PathBuf,
+        /// What it should be.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Key or database could not be made.
+    #[error(transparent)]
+    Fresh(#[from] FreshError),
+    /// The log could not be made.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The configuration is wrong, the present or the new one.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What the new configuration names cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Begins the next shard of the log in a configuration file. A running server goes on with the present
+/// one until it is started again.
+///
+/// # Errors
+/// [`RotateError`]
+pub async fn rotate(
+    file: &Path,
+    shard: &Shard<'_>,
+    now: OffsetDateTime,
+) -> Result<Rotated, RotateError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RotateError::File { path, source }
+    };
+    let is_link = fs::symlink_metadata(file).map_err(io(file))?.is_symlink();
+    if is_link {
+        return Err(RotateError::Link(file.to_owned()));
+    }
+    // Held to the end. Whoever comes later finds another file under this name.
+    let lock = File::open(file).map_err(io(file))?;
+    if lock.try_lock().is_err() {
+        return Err(RotateError::Busy(file.to_owned()));
+    }
+    let config = Either::read(file)?;
+    let is_authority = matches!(config, Either::Authority(_));
+    if is_authority && !shard.window.contains(now + LIFETIME) {
+        return Err(RotateError::Window);
+    }
+    let logs = config.logs();
+    let (base, present) = (logs.base, logs.log);
+    let before = logs.origin();
+    check_prefix(shard.prefix).map_err(RotateError::Prefix)?;
+    let retired = logs.retired.iter().map(|retired| &retired.prefix);
+    let is_taken = std::iter::once(&present.prefix)
+        .chain(retired)
+        .any(|prefix| prefix == shard.prefix);
+    if is_taken || shard.prefix.is_empty() {
+        let reason = format!(
+            "prefix: {:?} is another log's already, or none",
+            shard.prefix
+        );
+        return Err(RotateError::Prefix(reason));
+    }
+
+    // Beside the directory of the present database, wherever that is.
+    let name = shard.prefix.trim_matches('/').replace('/', "-");
+    let above = present.database.parent().and_then(Path::parent);
+    let relative = above.unwrap_or_else(|| Path::new("")).join(&name);
+    let directory = base.join(&relative);
+    let origin = logs.origin_at(shard.prefix);
+    let passphrase = secret(base, &present.key, present.passphrase.as_ref())?;
+    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
+    make(&directory, &origin, passphrase, now).await?;
+
+    let public_key = present.key.with_extension("pub");
+    let signer = logs.signer()?;
+    let spki = signer.verifier().public_key_der();
+    let pem = der::pem::encode_string("PUBLIC KEY", LineEnding::LF, spki)
+        .map_err(|error| FreshError::LogKey(error.to_string()))?;
+    let at = base.join(&public_key);
+    match at.exists() {
+        false => write(&at, 0o644, &pem)?,
+        true if public_key_file(&at)?.public_key_der() == spki => {}
+        true => {
+            let source = io::Error::other("it has the key of another log");
+            return Err(RotateError::File { path: at, source });
+        }
+    }
+
+    let text = fs::read_to_string(file).map_err(io(file))?;
+    let path = |path: &Path| scalar(&path.to_string_lossy());
+    let changed = [
+        ("prefix", Some(scalar(shard.prefix))),
+        ("database", Some(path(&relative.join(DATABASE)))),
+        ("key", Some(path(&relative.join(KEY)))),
+        ("window", written(shard.window)),
+    ];
+    let retired = [
+        ("prefix", scalar(&present.prefix)),
+        ("database", path(&present.database)),
+        ("public-key", path(&public_key)),
+        ("until", timestamp(shard.until)),
+        ("rfc6962-reads", present.rfc6962_reads.to_string()),
+    ];
+    let new_text = change(&text, &changed, &retired).map_err(|Unchangeable(reason)| {
+        RotateError::Unchangeable {
+            file: file.to_owned(),
+            reason,
+        }
+    })?;
+
+    let draft = file.with_extension("yaml.new");
+    let exchanged = async {
+        replace_draft(&draft, &new_text, file).map_err(io(&draft))?;
+        // It must be good before it is the configuration: every log in it, opened as a server would.
+        let new = Either::read(&draft)?;
+        new.logs().mounts().await?;
+        Reader::open(&new.logs().config(), new.logs().signer()?.verifier()).await?;
+        fs::rename(&draft, file).map_err(io(file))
+    };
+    if let Err(error) = exchanged.await {
+        // If it cannot be removed, the next attempt overwrites it.
+        let _removed = fs::remove_file(&draft);
+        return Err(error);
+    }
+    let parent = std::path::absolute(file).map_err(io(file))?;
+    let parent = parent.parent().map(Path::to_owned).unwrap_or_default();
+    sync_directories([parent])?;
+    drop(lock);
+    Ok(Rotated {
+        before,
+        origin,
+        directory,
+    })
+}
+
+/// Makes key and database of a new log in a directory of their own, which is there whole or not at all.
+async fn make(
+    directory: &Path,
+    origin: &str,
+    passphrase: Option<&str>,
+    now: OffsetDateTime,
+) -> Result<(), RotateError> {
+    let taken = |reason: &dyn ToString| RotateError::Taken {
+        directory: directory.to_owned(),
+        origin: origin.to_owned(),
+        reason: reason.to_string(),
+    };
+    if directory.exists() {
+        // Made by an attempt that ended before the configuration was exchanged.
+        let config = ctlog::Config::new(directory.join(DATABASE), origin.to_owned());
+        let pem = crate::authority::file::load_private_key_der(&directory.join(KEY), passphrase);
+        let pem = pem.map_err(|error| taken(&error))?;
+        let signer = LogSigner::from_private_key(&pem).map_err(|error| taken(&error))?;
+        let reader = Reader::open(&config, signer.verifier()).await;
+        let reader = reader.map_err(|error| taken(&error))?;
+        return match reader.head().size {
+            0 => Ok(()),
+            size => Err(taken(&format!("it has {size} entries"))),
+        };
+    }
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = directory.with_file_name(format!(".{name}.unfinished"));
+    let io = |source| RotateError::File {
+        path: unfinished.clone(),
+        source,
+    };
+    if unfinished.exists() {
+        // Nobody else is at work here: the configuration is locked.
+        fs::remove_dir_all(&unfinished).map_err(io)?;
+    }
+    make_directory(&unfinished)?;
+    let key = new_p256_key().map_err(FreshError::from)?;
+    let pem = match passphrase {
+        Some(passphrase) => encrypt_private_key(&key, passphrase).map_err(FreshError::from)?,
+        None => zeroize::Zeroizing::new(
+            der::pem::encode_string("PRIVATE KEY", LineEnding::LF, &key)
+                .map_err(|error| FreshError::LogKey(error.to_string()))?,
+        ),
+    };
+    write(&unfinished.join(KEY), 0o600, &pem)?;
+    let signer = LogSigner::from_private_key(&key).map_err(LogError::from)?;
+    let config = ctlog::Config::new(unfinished.join(DATABASE), origin.to_owned());
+    Log::create(&config, &signer, now).await?;
+    sync_directories([unfinished.clone()])?;
+    fs::rename(&unfinished, directory).map_err(io)?;
+    let above = directory
+        .parent()
+        .filter(|above| !above.as_os_str().is_empty());
+    sync_directories([above.unwrap_or_else(|| Path::new(".")).to_owned()])?;
+    Ok(())
+}
+
+/// The text with these settings of the log changed and this item added, if that is all it changes.
+fn change(
+    text: &str,
+    changed: &[(&str, Option<String>)],
+    retired: &[(&str, String)],
+) -> Result<String, Unchangeable> {
+    let mut lines = Lines::of(text);
+    for (setting, value) in changed {
+        lines.set(LOG, setting, value.as_deref())?;
+    }
+    lines.add(RETIRED, retired, LOG)?;
+    let new_text = lines.into_text();
+
+    let unreadable = |_| Unchangeable("it could not be read any more".to_owned());
+    let mut old: Mapping = yaml_serde::from_str(text).map_err(unreadable)?;
+    let mut new: Mapping = yaml_serde::from_str(&new_text).map_err(unreadable)?;
+    let item = retired.iter().map(|(_, value)| value.as_str());
+    let items = |of: &mut Mapping| match of.remove(RETIRED) {
+        Some(Value::Sequence(items)) => items,
+        Some(_) | None => Vec::new(),
+    };
+    let (old_items, mut new_items) = (items(&mut old), items(&mut new));
+    let added = new_items.pop();
+    let added = added.as_ref().and_then(Value::as_mapping);
+    let is_added = added.is_some_and(|added| added.len() == item.count());
+    for of in [&mut old, &mut new] {
+        if let Some(Value::Mapping(log)) = of.get_mut(LOG) {
+            for (setting, _) in changed {
+                log.remove(*setting);
+            }
+        }
+    }
+    if old != new || old_items != new_items || !is_added {
+        let reason = "its lines mean something else than they seem to; write it plainly";
+        return Err(Unchangeable(reason.to_owned()));
+    }
+    Ok(new_text)
+}
+
+/// Writes the draft, with the permissions of the file it is to replace, to the disk.
+fn replace_draft(draft: &Path, text: &str, file: &Path) -> io::Result<()> {
+    let permissions = fs::metadata(file)?.permissions();
+    let mut written = File::create(draft)?;
+    written.set_permissions(permissions)?;
+    written.write_all(text.as_bytes())?;
+    written.sync_all()
+}
+
+fn written(window: Window) -> Option<String> {
+    let start = window
+        .start
+        .map(|start| format!("start: {}", timestamp(start)));
+    let end = window.end.map(|end| format!("end: {}", timestamp(end)));
+    let both: Vec<String> = start.into_iter().chain(end).collect();
+    (!both.is_empty()).then(|| format!("{{{}}}", both.join(", ")))
+}
+
+fn timestamp(time: OffsetDateTime) -> String {
+    let seconds = time.to_offset(UtcOffset::UTC).truncate_to_second();
+    seconds.format(&Rfc3339).unwrap_or_default()
+}
+
+const LOG: &str = "log";
+const RETIRED: &str = "retired-logs";
+const DATABASE: &str = "log.sqlite";
+const KEY: &str = "key.pem";
