@@ -20,6 +20,7 @@ use crate::certificate::name::SubjectAlternativeName;
 use crate::certificate::precertificate::Certificate;
 use crate::certificate::profile::{ProfileError, SerialNumber};
 use crate::ctlog::{AppendError, Log};
+use crate::failpoint::FailPoint;
 use crate::identity::{IdentityError, Issuers};
 use crate::ledger::{Ledger, LedgerError, Record};
 use crate::possession::{self, KeyRequest, PossessionError};
@@ -142,9 +143,11 @@ impl Issuance {
         let logged = Step::Log
             .take(self.log.append(&precertificate, now))
             .await?;
+        FailPoint::SctObtained.reach();
         let certificate = Step::Certificate
             .take(self.authority.sign_certificate(precertificate, &logged.sct))
             .await?;
+        FailPoint::CertificateSigned.reach();
         let row = Record {
             serial: *certificate.serial().as_bytes(),
             sha256: sha256(certificate.der()),

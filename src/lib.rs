@@ -13,7 +13,7 @@
 //! | 3 order | [`issuance`], [`trust`], [`config`] |
 //! | 2 craft | [`identity`], [`authority`], [`ctlog`], [`ledger`] |
 //! | 1 | [`certificate`] |
-//! | 0 ground | [`database`], [`possession`], [`telemetry`] |
+//! | 0 ground | [`database`], [`possession`], [`telemetry`], [`failpoint`] |
 
 pub mod cli;
 pub mod client;
@@ -33,5 +33,6 @@ pub mod certificate;
 
 pub mod api;
 pub mod database;
+pub mod failpoint;
 pub mod possession;
 pub mod telemetry;

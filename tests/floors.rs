@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// Every room, what it may enter beside itself. Rooms of the craft never enter each other: they meet
 /// in `issuance` and `config` only.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("api", &[]),
     ("database", &[]),
+    ("failpoint", &[]),
     ("possession", &[]),
     ("telemetry", &[]),
     ("certificate", &["possession"]),
@@ -19,15 +20,16 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("authority", &["certificate", "possession"]),
     (
         "ctlog",
-        &["certificate", "database", "possession", "telemetry"],
+        &["certificate", "database", "failpoint", "possession", "telemetry"],
     ),
     (
         "ledger",
-        &["certificate", "database", "possession", "telemetry"],
+        &["certificate", "database", "failpoint", "possession", "telemetry"],
     ),
     (
         "issuance",
         &[
+            "failpoint",
             "identity",
             "authority",
             "ctlog",
@@ -57,6 +59,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
         "server",
         &[
             "api",
+            "failpoint",
             "config",
             "issuance",
             "trust",

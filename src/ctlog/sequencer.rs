@@ -17,6 +17,7 @@ use super::signer::LogSigner;
 use super::store::{Batch, CommitError, Head, NewEntry, Store, StoredEntry};
 use super::turn::{Refused, clock_behind};
 use super::{AppendError, Fatal};
+use crate::failpoint::FailPoint;
 use crate::telemetry::metrics;
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
@@ -229,6 +230,9 @@ impl Sequencer {
 
     /// Commits a round and answers it.
     async fn append(&mut self, mut round: Round) -> Result<(), Fatal> {
+        if !round.groups.is_empty() {
+            FailPoint::LogQueued.reach();
+        }
         if let Err(refused) = self.settle_repeated_and_commit(&mut round).await {
             self.store.end_turn().await;
             let (error, fatal) = match refused {
@@ -263,10 +267,16 @@ impl Sequencer {
             let commit = self.store.commit(&self.base, batch);
             match commits.measure(entries, commit).await {
                 Ok(()) => {
+                    if entries > 0 {
+                        FailPoint::LogCommitted.reach();
+                    }
                     self.edge = edge;
                     self.base = head.clone();
                     self.head.store(Arc::new(head));
                     self.issuers.extend(round.issuers.keys());
+                    if entries > 0 {
+                        FailPoint::LogSwapped.reach();
+                    }
                     round.answer(logged);
                     return Ok(());
                 }

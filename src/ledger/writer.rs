@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::LedgerError;
 use super::sqlite::{self, Entry};
+use crate::failpoint::FailPoint;
 use crate::telemetry::metrics;
 
 /// What the writer is asked for.
@@ -111,7 +112,10 @@ impl Writer {
         };
         let insert = sqlite::insert_all(connection, entries);
         let written = match metrics().ledger.measure(entries.len(), insert).await {
-            Ok(()) => Ok(entries.iter().map(|_| Ok(())).collect()),
+            Ok(()) => {
+                FailPoint::LedgerCommitted.reach();
+                Ok(entries.iter().map(|_| Ok(())).collect())
+            }
             Err(error) if sqlite::is_refusal(&error) => {
                 sqlite::insert_each(connection, entries).await
             }

@@ -20,6 +20,7 @@ use crate::ctlog::store::StoreError;
 use crate::ctlog::submission::Submission;
 use crate::ctlog::tile::TilePath;
 use crate::ctlog::{AppendError, Log, Reader};
+use crate::failpoint::FailPoint;
 
 /// Every log of a server, each at its place. The prefixes are those of a checked configuration, so no
 /// two of them meet.
@@ -121,14 +122,17 @@ async fn submit(log: &Log, body: &[u8], kind: fn(Vec<Vec<u8>>) -> Submission) ->
         );
     };
     match log.submit(kind(chain), now()).await {
-        Ok(sct) => Json(json!({
-            "sct_version": 0,
-            "id": STANDARD.encode(sct.log_id),
-            "timestamp": sct.timestamp_ms,
-            "extensions": STANDARD.encode(&sct.extensions),
-            "signature": STANDARD.encode(sct.digitally_signed()),
-        }))
-        .into_response(),
+        Ok(sct) => {
+            FailPoint::SubmissionAnswered.reach();
+            Json(json!({
+                "sct_version": 0,
+                "id": STANDARD.encode(sct.log_id),
+                "timestamp": sct.timestamp_ms,
+                "extensions": STANDARD.encode(&sct.extensions),
+                "signature": STANDARD.encode(sct.digitally_signed()),
+            }))
+            .into_response()
+        }
         Err(error) => {
             let status = match &error {
                 AppendError::Refused(_) => StatusCode::BAD_REQUEST,

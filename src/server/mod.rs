@@ -48,6 +48,7 @@ use self::reply::{CertificateChain, Configuration, TrustBundle};
 use self::request_id::RequestId;
 use crate::certificate::profile::SerialNumber;
 use crate::config::{Behaviour, Mounts};
+use crate::failpoint::FailPoint;
 use crate::identity::Issuers;
 use crate::issuance::{Issuance, Limiter, Request};
 use crate::possession::KeyRequest;
@@ -202,6 +203,7 @@ impl App {
         key: KeyRequest,
         id: RequestId,
     ) -> Result<Vec<String>, Problem> {
+        FailPoint::RequestParsed.reach();
         let began = tick();
         let serial = random().map_err(|_| Problem::no_randomness(&id))?;
         // A certificate without its record must not be: first the place for it, then the rest.
@@ -248,6 +250,7 @@ impl App {
             let leaf =
                 der::pem::encode_string("CERTIFICATE", LineEnding::LF, issued.certificate.der());
             let leaf = leaf.map_err(|error| Problem::unwritable(&error, &work_id))?;
+            FailPoint::ReplyReady.reach();
             let above = app.documents.issuing_chain.iter().cloned();
             Ok(std::iter::once(leaf.trim_end().to_owned())
                 .chain(above)

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::harness::http::Connection;
 use super::harness::received::{sha256, vector};
-use super::tree::Hash;
+use super::tree::{Hash, leaf_hash, perfect_root};
 
 /// Whose log it is and what its signatures are checked with.
 pub(crate) struct LogKey {
@@ -145,6 +145,50 @@ pub(crate) async fn entries(connection: &mut Connection, first: u64, size: u64) 
         next = tile * TILE + width;
     }
     found
+}
+
+/// A certificate above entries, by its fingerprint.
+pub(crate) async fn issuer(connection: &mut Connection, fingerprint: &Hash) -> Vec<u8> {
+    let name: String = fingerprint
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let path = format!("/log/issuer/{name}");
+    let answer = connection.get(&path).await.expect("an issuer");
+    assert_eq!(
+        (answer.status, sha256(&answer.body)),
+        (200, *fingerprint),
+        "issuer {name}"
+    );
+    answer.body
+}
+
+/// Compares every tile of hashes that is served with the hashes of the entries that are.
+pub(crate) async fn check_hashes(connection: &mut Connection, entries: &[Entry], when: &str) {
+    let leaves = entries
+        .iter()
+        .map(|entry| leaf_hash(&entry.merkle_tree_leaf));
+    let mut hashes: Vec<Hash> = leaves.collect();
+    let mut level = 0;
+    while !hashes.is_empty() {
+        for (tile, expected) in hashes.chunks(TILE as usize).enumerate() {
+            let partial = match expected.len() as u64 {
+                TILE => String::new(),
+                width => format!(".p/{width}"),
+            };
+            let path = format!("/log/tile/{level}/{}{partial}", number(tile as u64));
+            let answer = connection.get(&path).await.expect("a tile of hashes");
+            assert!(
+                answer.status == 200 && answer.body == expected.concat(),
+                "{when}: {path} is not what the entries make it: {}",
+                answer.status
+            );
+        }
+        // A hash of the next level stands over a whole tile.
+        let (whole, _) = hashes.as_chunks::<{ TILE as usize }>();
+        hashes = whole.iter().map(|tile| perfect_root(tile)).collect();
+        level += 1;
+    }
 }
 
 /// A `TileLeaf` of a precertificate: what the Merkle leaf holds, the precertificate, its chain.

@@ -31,7 +31,7 @@ impl Tree {
     }
 
     pub(crate) fn push(&mut self, merkle_tree_leaf: &[u8]) {
-        let mut node = (0, sha256(&[&[0], merkle_tree_leaf].concat()));
+        let mut node = (0, leaf_hash(merkle_tree_leaf));
         while let Some(left) = self.perfect.pop_if(|left| left.0 == node.0) {
             node = (node.0 + 1, parent(&left.1, &node.1));
         }
@@ -42,6 +42,24 @@ impl Tree {
             .unwrap_or_default();
         self.roots.push(root);
     }
+}
+
+/// The hash of a leaf.
+pub(crate) fn leaf_hash(merkle_tree_leaf: &[u8]) -> Hash {
+    sha256(&[&[0], merkle_tree_leaf].concat())
+}
+
+/// The root over a power of two of hashes.
+pub(crate) fn perfect_root(hashes: &[Hash]) -> Hash {
+    let mut level = hashes.to_vec();
+    while level.len() > 1 {
+        let (pairs, _) = level.as_chunks::<2>();
+        level = pairs
+            .iter()
+            .map(|[left, right]| parent(left, right))
+            .collect();
+    }
+    level.first().copied().unwrap_or_default()
 }
 
 fn parent(left: &Hash, right: &Hash) -> Hash {

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -119,6 +119,11 @@ impl Deployment {
 
     /// Starts the server and waits until it can issue.
     pub(crate) fn start(&self) -> Server {
+        self.start_with(&[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(&self, environment: &[(&str, &str)]) -> Server {
         let talk = self.directory.path().join("server.log");
         let log = OpenOptions::new()
             .create(true)
@@ -130,6 +135,7 @@ impl Deployment {
         let child = Command::new(&self.program)
             .args(["serve", "--config"])
             .arg(self.configuration())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
@@ -154,12 +160,29 @@ impl Deployment {
         server
     }
 
+    /// Runs another command of the program on this deployment: whether it succeeded, and what it said.
+    pub(crate) fn run(&self, command: &[&str]) -> (bool, String) {
+        let output = Command::new(&self.program)
+            .args(command)
+            .arg("--config")
+            .arg(self.configuration())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program runs");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    }
+
     /// The end of what the server wrote, for a failure's message.
     pub(crate) fn talk(&self) -> String {
         tail(&self.directory.path().join("server.log"))
     }
 
-    fn configuration(&self) -> PathBuf {
+    /// The configuration file.
+    pub(crate) fn configuration(&self) -> PathBuf {
         self.path().join("vouchsafe.yaml")
     }
 }
@@ -179,6 +202,23 @@ impl Server {
     /// The process's identifier.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) fn end(mut self) -> ExitStatus {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child's state") {
+                return status;
+            }
+            assert!(begin.elapsed() < END_LIMIT, "the server did not end");
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the child's state").is_some()
     }
 
     /// `SIGKILL`: nothing in the process runs any more when this returns.
@@ -226,3 +266,5 @@ fn tail(path: &Path) -> String {
 /// Between two looks at whether the server is ready: far below any start-up time.
 const POLL: Duration = Duration::from_micros(250);
 const STARTUP_LIMIT: Duration = Duration::from_secs(30);
+/// For a process that is about to end.
+const END_LIMIT: Duration = Duration::from_secs(30);

@@ -23,6 +23,7 @@ pub(crate) struct Received {
 }
 
 /// A signed certificate timestamp, RFC 6962 section 3.2.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sct {
     pub(crate) log_id: [u8; 32],
     pub(crate) timestamp_ms: u64,
@@ -55,36 +56,54 @@ impl Received {
 
     /// Where the log says the entry is.
     pub(crate) fn index(&self) -> Option<u64> {
-        let &[0, 0, 5, a, b, c, d, e] = &*self.sct.extensions else {
+        self.sct.index()
+    }
+
+    /// The `MerkleTreeLeaf` that must stand there; the timestamp's signature is over the same bytes.
+    pub(crate) fn merkle_tree_leaf(&self) -> Option<Vec<u8>> {
+        self.sct
+            .merkle_tree_leaf(&der::key_hash(&self.issuer)?, &self.tbs)
+    }
+
+    /// Whether the timestamp is the log's.
+    pub(crate) fn is_promised_by(&self, log_key: &VerifyingKey) -> bool {
+        self.merkle_tree_leaf()
+            .is_some_and(|leaf| self.sct.is_signed_by(log_key, &leaf))
+    }
+}
+
+impl Sct {
+    /// Where the log says the entry is.
+    pub(crate) fn index(&self) -> Option<u64> {
+        let &[0, 0, 5, a, b, c, d, e] = &*self.extensions else {
             return None;
         };
         Some(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
     }
 
-    /// The `MerkleTreeLeaf` that must stand there; the timestamp's signature is over the same bytes.
-    pub(crate) fn merkle_tree_leaf(&self) -> Option<Vec<u8>> {
+    /// The leaf of a precertificate with this timestamp.
+    pub(crate) fn merkle_tree_leaf(
+        &self,
+        issuer_key_hash: &[u8; 32],
+        tbs: &[u8],
+    ) -> Option<Vec<u8>> {
         let mut leaf = vec![0, 0];
-        leaf.extend(self.sct.timestamp_ms.to_be_bytes());
+        leaf.extend(self.timestamp_ms.to_be_bytes());
         leaf.extend([0, 1]);
-        leaf.extend(der::key_hash(&self.issuer)?);
-        leaf.extend(&u32::try_from(self.tbs.len()).ok()?.to_be_bytes()[1..]);
-        leaf.extend(&self.tbs);
-        leaf.extend(u16::try_from(self.sct.extensions.len()).ok()?.to_be_bytes());
-        leaf.extend(&self.sct.extensions);
+        leaf.extend(issuer_key_hash);
+        leaf.extend(&u32::try_from(tbs.len()).ok()?.to_be_bytes()[1..]);
+        leaf.extend(tbs);
+        leaf.extend(u16::try_from(self.extensions.len()).ok()?.to_be_bytes());
+        leaf.extend(&self.extensions);
         Some(leaf)
     }
 
-    /// Whether the timestamp is the log's.
-    pub(crate) fn is_promised_by(&self, log_key: &VerifyingKey) -> bool {
-        let verified = self
-            .merkle_tree_leaf()
-            .zip(Signature::from_der(&self.sct.signature).ok())
-            .map(|(leaf, signature)| log_key.verify(&leaf, &signature));
-        matches!(verified, Some(Ok(())))
+    /// Whether a log has signed this timestamp over `leaf`.
+    pub(crate) fn is_signed_by(&self, log_key: &VerifyingKey, leaf: &[u8]) -> bool {
+        Signature::from_der(&self.signature)
+            .is_ok_and(|signature| log_key.verify(leaf, &signature).is_ok())
     }
-}
 
-impl Sct {
     fn only_one_of(list: &[u8]) -> Option<Self> {
         let (list, []) = vector(list)? else {
             return None;

@@ -12,6 +12,7 @@ use super::{
     signed, tile_id, unsigned,
 };
 use crate::ctlog::merkle::TILE_LEVELS;
+use crate::failpoint::FailPoint;
 use commit::{bind, refusal, statements};
 use open::{beside, files, lock, prepare_writer, readers, settle, sync, writer_options};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
@@ -84,6 +85,7 @@ impl SqliteStore {
         // Closing folds the journal into the file, which can then be moved alone.
         connection.close().await?;
         sync(&draft)?;
+        FailPoint::LogDrafted.reach();
         std::fs::rename(&draft, path).map_err(|error| files(path, &error))?;
         let directory = path
             .parent()
@@ -128,6 +130,8 @@ impl Store for SqliteStore {
         let Some(connection) = writer.as_mut() else {
             return Err(CommitError::NotWritten("the store is closed".to_owned()));
         };
+        #[cfg(debug_assertions)]
+        commit::end_half_way(connection, expected, &batch).await;
         let statements = statements(&batch);
         // Texts of ordinary length are worth keeping compiled; there are few of them.
         let is_ordinary = batch.entries.len() <= ROWS && batch.issuers.is_empty();

@@ -2,6 +2,10 @@
 
 use super::super::{Batch, CommitError, Head, StoreError, tile_id};
 use super::{ROWS, marks, read_head, signed};
+#[cfg(debug_assertions)]
+use crate::failpoint::FailPoint;
+#[cfg(debug_assertions)]
+use sqlx::AssertSqlSafe;
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 
@@ -69,6 +73,40 @@ pub(super) fn bind<'q>(
         query = query.bind(entry.leaf).bind(entry.sct_signature);
     }
     Ok(query)
+}
+
+/// Sends a batch's text up to the place at which a test wants the process to end, and ends it. Pages
+/// that are not committed go to the journal as they are written, so that it holds what a larger batch
+/// would leave there.
+#[cfg(debug_assertions)]
+pub(super) async fn end_half_way(
+    connection: &mut SqliteConnection,
+    expected: &Head,
+    batch: &Batch,
+) {
+    let text = statements(batch);
+    let (tiles, entries) = ("REPLACE INTO tile", "INSERT OR ROLLBACK INTO entry");
+    let after_head = text.find(tiles).or_else(|| text.find(entries));
+    for (point, end) in [
+        (FailPoint::LogHeadWritten, after_head),
+        (FailPoint::LogTilesWritten, text.find(entries)),
+        (FailPoint::LogEntriesWritten, text.rfind("COMMIT")),
+    ] {
+        if batch.entries.is_empty() || !point.is_due() {
+            continue;
+        }
+        let half = text.get(..end.unwrap_or_default()).unwrap_or_default();
+        let text = format!("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; {half}");
+        let query = sqlx::query(AssertSqlSafe(text)).persistent(false);
+        if let Ok(query) = bind(query, expected, batch.clone())
+            && let Err(error) = query.execute(&mut *connection).await
+        {
+            // Not the end that was asked for, and a test will see that it is not.
+            tracing::error!(%error, "half a batch could not be written");
+            std::process::abort();
+        }
+        point.end();
+    }
 }
 
 /// What an error of a batch's text means. Only three kinds are known to leave nothing behind: a

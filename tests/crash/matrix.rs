@@ -1,0 +1,248 @@
+//! The process dies at every named place of an append, on trees of every size at which a tile begins
+//! or ends. After each death: what was acknowledged is there, what was not is whole or absent, and
+//! asking again is safe.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vouchsafe::config::Config;
+
+use super::harness::deployment::Deployment;
+use super::harness::http::Connection;
+use super::harness::issuer::Issuer;
+use super::harness::request::prepare;
+use super::load::{Seen, run_until_ended};
+use super::log::entries;
+use super::promise::{Promise, Submission};
+use super::seed::{foreign, grow};
+use super::witness::Witness;
+
+/// What a death at a place leaves of the batch it happened to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    /// Nothing: the tree is as large as it was.
+    Nothing,
+    /// All of it: the tree has grown.
+    Everything,
+    /// Nothing of this request; of those beside it perhaps something.
+    Perhaps,
+}
+use Leaves::{Everything, Nothing, Perhaps};
+
+/// Every place, as the variable names it and as the process says it.
+const PLACES: [(&str, &str, Leaves); 12] = [
+    ("request-parsed", "RequestParsed", Perhaps),
+    ("log-queued", "LogQueued", Nothing),
+    ("log-head-written", "LogHeadWritten", Nothing),
+    ("log-tiles-written", "LogTilesWritten", Nothing),
+    ("log-entries-written", "LogEntriesWritten", Nothing),
+    ("log-committed", "LogCommitted", Everything),
+    ("log-swapped", "LogSwapped", Everything),
+    ("submission-answered", "SubmissionAnswered", Everything),
+    ("sct-obtained", "SctObtained", Everything),
+    ("certificate-signed", "CertificateSigned", Everything),
+    ("ledger-committed", "LedgerCommitted", Everything),
+    ("reply-ready", "ReplyReady", Everything),
+];
+
+/// Places that differ in what they leave behind, for trees that take long to look at.
+const TELLING: [usize; 3] = [4, 5, 10];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_at_any_place_while_the_first_tile_begins_loses_nothing() {
+    for size in [0, 1, 2] {
+        at_every_place(size, &PLACES).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_at_any_place_while_the_second_tile_begins_loses_nothing() {
+    for size in [255, 256, 257] {
+        at_every_place(size, &PLACES).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_at_any_place_while_the_third_tile_begins_loses_nothing() {
+    for size in [511, 512] {
+        at_every_place(size, &PLACES).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_while_the_third_level_of_tiles_begins_loses_nothing() {
+    let places = TELLING.map(|place| PLACES[place]);
+    for size in [65_535, 65_536, 65_537] {
+        at_every_place(size, &places).await;
+    }
+}
+
+/// Two deaths at each place: in the very first batch, and in a later one that more requests share
+/// and that may begin in one tile and end in the next.
+async fn at_every_place(size: u64, places: &[(&str, &str, Leaves)]) {
+    let ground = Ground::prepare(size).await;
+    for (name, words, leaves) in places {
+        ground.case(name, words, 1, *leaves).await;
+        ground.case(name, words, 2, Perhaps).await;
+    }
+}
+
+/// A deployment whose log has a certain size, and can be made to have it again.
+struct Ground {
+    issuer: Issuer,
+    deployment: Deployment,
+    size: u64,
+    snapshot: PathBuf,
+    /// Precertificates of this authority that its log does not hold.
+    submissions: Vec<Submission>,
+    used: AtomicU64,
+}
+
+impl Ground {
+    async fn prepare(size: u64) -> Self {
+        let issuer = Issuer::start();
+        let deployment = Deployment::create(&issuer);
+        let config = Config::read(&deployment.configuration()).expect("a configuration");
+        let signer = config.log_signer().expect("the log's key");
+        grow(&config.log_config(), &signer, size, foreign).await;
+        let snapshot = deployment.path().with_file_name("snapshot");
+        copy(&deployment.path(), &snapshot);
+
+        // Precertificates can only come from the authority. Those of a life that is then taken back
+        // are as good as new.
+        let server = deployment.start();
+        for request in prepare(&issuer, 0, SUBMISSIONS) {
+            let mut connection = open(&deployment).await;
+            let answer = connection.exchange(&request.http).await.expect("an answer");
+            assert_eq!(answer.status, 200, "{}", deployment.talk());
+        }
+        let mut connection = open(&deployment).await;
+        let mut submissions = Vec::new();
+        for entry in entries(&mut connection, size, size + SUBMISSIONS as u64).await {
+            submissions.push(Submission::of(&entry, &mut connection).await);
+        }
+        server.kill();
+        Self {
+            issuer,
+            deployment,
+            size,
+            snapshot,
+            submissions,
+            used: AtomicU64::new(SUBMISSIONS as u64),
+        }
+    }
+
+    /// One life that ends at a place, and the one after it.
+    async fn case(&self, name: &str, words: &str, count: u64, leaves: Leaves) {
+        let when = format!("{name}:{count} at {} entries", self.size);
+        fs::remove_dir_all(self.deployment.path()).expect("what the last life left");
+        copy(&self.snapshot, &self.deployment.path());
+        let armed = format!("{name}:{count}");
+        let server = self
+            .deployment
+            .start_with(&[("VOUCHSAFE_FAIL_POINT", &armed)]);
+        let mut witness = Witness::new(&self.deployment).await;
+        witness.check_what_is_new(&when).await;
+        assert_eq!(witness.size(), self.size, "{when}: the size to begin with");
+
+        let address = self.deployment.address();
+        let requests = self.requests(REQUESTS);
+        let seen = run_until_ended(address, &witness.key, requests, &self.submissions).await;
+        let seen = seen.unwrap_or_else(|fault| panic!("{when}: {fault}"));
+        let status = server.end();
+        assert_eq!(status.signal(), Some(SIGABRT), "{when}: {status}");
+        let last_words = format!("fail point reached: {words}");
+        assert!(
+            self.deployment.talk().ends_with(&last_words),
+            "{when}: another death than this one: {}",
+            self.deployment.talk()
+        );
+
+        let promises = seen.promises.clone();
+        let server = self.deployment.start();
+        witness.take(seen, &when).await;
+        witness.check_what_is_new(&when).await;
+        match leaves {
+            Nothing => assert_eq!(witness.size(), self.size, "{when}: something was left"),
+            Everything => assert!(witness.size() > self.size, "{when}: a batch was lost"),
+            Perhaps => {}
+        }
+        self.ask_again(&mut witness, &promises, &when).await;
+        // The log goes on where it was.
+        let mut connection = open(&self.deployment).await;
+        for request in self.requests(1) {
+            let answer = connection.exchange(&request.http).await.expect("an answer");
+            assert_eq!(answer.status, 200, "{when}: {}", self.deployment.talk());
+            let mut seen = Seen::default();
+            seen.certificates.push((request, answer.body));
+            witness.take(seen, &when).await;
+        }
+        witness.check_what_is_new(&when).await;
+        witness.check_everything(&when).await;
+        server.kill();
+    }
+
+    /// Submits everything again, twice. Who was answered before is answered the same, octet for
+    /// octet; what the log held already it does not take again.
+    async fn ask_again(&self, witness: &mut Witness, before: &[Promise], when: &str) {
+        let address = self.deployment.address();
+        let held = |witness: &Witness| {
+            let of_ours = |submission: &&Submission| witness.holds(submission.tbs());
+            self.submissions.iter().filter(of_ours).count() as u64
+        };
+        let (size, known) = (witness.size(), held(witness));
+        let mut seen = Seen::default();
+        for submission in &self.submissions {
+            let first = submission.send(address).await;
+            let second = submission.send(address).await;
+            assert!(first == second, "{when}: asked twice, answered differently");
+            if let Some(promise) = before.iter().find(|promise| submission.is_of(promise)) {
+                assert!(
+                    first == *promise,
+                    "{when}: another answer than before the death"
+                );
+            }
+            seen.promises.push(first);
+        }
+        witness.take(seen, when).await;
+        witness.check_what_is_new(when).await;
+        let new = self.submissions.len() as u64 - known;
+        assert_eq!(
+            witness.size(),
+            size + new,
+            "{when}: something was logged twice"
+        );
+        assert_eq!(held(witness), self.submissions.len() as u64, "{when}");
+    }
+
+    fn requests(&self, count: usize) -> Vec<super::harness::request::SigningRequest> {
+        let first = self.used.fetch_add(count as u64, Ordering::Relaxed);
+        prepare(&self.issuer, first, count)
+    }
+}
+
+async fn open(deployment: &Deployment) -> Connection {
+    Connection::open(deployment.address())
+        .await
+        .expect("the server listens")
+}
+
+/// A whole directory, as it is.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("its type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+const SUBMISSIONS: usize = 4;
+const REQUESTS: usize = 16;
+const SIGABRT: i32 = 6;

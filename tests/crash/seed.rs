@@ -1,0 +1,74 @@
+//! A log that has grown before a test begins: real entries, timestamps and tiles in real commits, made
+//! by the program's own parts, only more of them at once than a server would take.
+
+use std::sync::Arc;
+
+use vouchsafe::ctlog::checkpoint::Checkpoint;
+use vouchsafe::ctlog::entry::{Entry, EntryBody};
+use vouchsafe::ctlog::merkle::leaf_hash;
+use vouchsafe::ctlog::recovery::recover;
+use vouchsafe::ctlog::signer::LogSigner;
+use vouchsafe::ctlog::store::sqlite::SqliteStore;
+use vouchsafe::ctlog::store::{Batch, Head, NewEntry, Store as _};
+use vouchsafe::ctlog::{self};
+
+/// Lets a log that nobody has open grow to `size` entries, each made by `entry` from its index.
+pub(crate) async fn grow(
+    config: &ctlog::Config,
+    signer: &LogSigner,
+    size: u64,
+    entry: impl Fn(u64) -> Entry,
+) {
+    let store = SqliteStore::open(&config.database).await.expect("the log");
+    let recovered = recover(&store, &config.origin, signer.verifier()).await;
+    let (mut head, mut edge) = recovered.expect("a log that is whole");
+    while edge.size() < size {
+        let timestamp_ms = head.timestamp_ms + 1;
+        let mut tiles = Vec::new();
+        let mut entries = Vec::new();
+        for index in edge.size()..size.min(edge.size() + BATCH) {
+            let entry = entry(index);
+            let leaf = entry.body().merkle_tree_leaf(timestamp_ms, index);
+            edge.push(leaf_hash(&leaf), &mut tiles);
+            entries.push(NewEntry {
+                dedup: entry.body().dedup_key(),
+                leaf: entry.packed(timestamp_ms, index),
+                sct_signature: signer.sign(&leaf).expect("a signature"),
+            });
+        }
+        tiles.extend(edge.changed_since(head.size));
+        let checkpoint = Checkpoint {
+            origin: config.origin.clone(),
+            size: edge.size(),
+            root: edge.root(),
+            timestamp_ms,
+        };
+        let next = Head {
+            size: checkpoint.size,
+            root: checkpoint.root,
+            timestamp_ms,
+            checkpoint: checkpoint.sign(signer).expect("a signature"),
+        };
+        let batch = Batch {
+            head: next.clone(),
+            entries,
+            tiles,
+            issuers: Vec::new(),
+        };
+        store.commit(&head, batch).await.expect("a commit");
+        head = next;
+    }
+    store.close().await;
+}
+
+/// An entry of another authority, different for each number.
+pub(crate) fn foreign(number: u64) -> Entry {
+    let mut tbs = vec![0x5a; 48];
+    tbs[..8].copy_from_slice(&number.to_be_bytes());
+    let body = EntryBody::precertificate(&[0x1a; 32], &tbs).expect("a small entry");
+    Entry::precertificate(body, &[&tbs[..], &[0x5c; 80]].concat(), Arc::new([]))
+        .expect("a small entry")
+}
+
+/// Entries of one commit.
+const BATCH: u64 = 4_096;
