@@ -10,7 +10,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 4 street | [`cli`], [`server`], [`client`], [`dev`] |
-//! | 3 order | [`issuance`], [`trust`], [`config`] |
+//! | 3 order | [`issuance`], [`reconciliation`], [`trust`], [`config`] |
 //! | 2 craft | [`identity`], [`authority`], [`ctlog`], [`ledger`] |
 //! | 1 | [`certificate`] |
 //! | 0 ground | [`database`], [`possession`], [`telemetry`], [`failpoint`] |
@@ -22,6 +22,7 @@ pub mod server;
 
 pub mod config;
 pub mod issuance;
+pub mod reconciliation;
 pub mod trust;
 
 pub mod authority;

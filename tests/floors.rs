@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every room, what it may enter beside itself. Rooms of the craft never enter each other: they meet
-/// in `issuance` and `config` only.
-const ROOMS: [(&str, &[&str]); 18] = [
+/// in `issuance`, `reconciliation` and `config` only.
+const ROOMS: [(&str, &[&str]); 19] = [
     ("api", &[]),
     ("database", &[]),
     ("failpoint", &[]),
@@ -20,11 +20,23 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("authority", &["certificate", "possession"]),
     (
         "ctlog",
-        &["certificate", "database", "failpoint", "possession", "telemetry"],
+        &[
+            "certificate",
+            "database",
+            "failpoint",
+            "possession",
+            "telemetry",
+        ],
     ),
     (
         "ledger",
-        &["certificate", "database", "failpoint", "possession", "telemetry"],
+        &[
+            "certificate",
+            "database",
+            "failpoint",
+            "possession",
+            "telemetry",
+        ],
     ),
     (
         "issuance",
@@ -39,11 +51,16 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "telemetry",
         ],
     ),
+    (
+        "reconciliation",
+        &["ctlog", "ledger", "certificate", "telemetry"],
+    ),
     ("trust", &["authority", "ctlog", "certificate"]),
     (
         "config",
         &[
             "issuance",
+            "reconciliation",
             "trust",
             "identity",
             "authority",
@@ -91,6 +108,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     (
         "cli",
         &[
+            "reconciliation",
             "dev",
             "client",
             "server",

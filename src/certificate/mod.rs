@@ -9,6 +9,7 @@ pub mod extensions;
 pub mod name;
 pub mod precertificate;
 pub mod profile;
+pub mod readback;
 pub mod sct;
 pub mod signature;
 pub mod template;

@@ -19,8 +19,9 @@ use crate::authority::hierarchy::{Curve, Hierarchy};
 use crate::certificate::profile::SerialNumber;
 use crate::config::fresh::{self, Entropy};
 use crate::config::{
-    AuthorityFiles, AuthorityMemory, AuthoritySettings, Config, DEFAULT_RELOAD_SECONDS,
-    Development, LOG_PREFIX, LedgerSettings, Limits, LogSettings, Secret, Services, Settings, Tls,
+    AuthorityFiles, AuthorityMemory, AuthoritySettings, Config, DEFAULT_AUDIT_SECONDS,
+    DEFAULT_RELOAD_SECONDS, Development, LOG_PREFIX, LedgerSettings, Limits, LogSettings, Secret,
+    Services, Settings, Tls,
 };
 use crate::issuance::RateLimits;
 use crate::telemetry::LogFormat;
@@ -179,6 +180,7 @@ impl Start {
             retired_logs: Vec::new(),
             ledger: LedgerSettings {
                 database: state.join("ledger.sqlite"),
+                audit_seconds: DEFAULT_AUDIT_SECONDS,
             },
             services: Services::default(),
             // Fulcio has no limits, and its deployments have proxies in front that we know nothing of.

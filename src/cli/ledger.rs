@@ -1,12 +1,15 @@
 //! `vouchsafe ledger`
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use serde_json::json;
 
 use super::terminal::{BOLD, RESET};
-use super::{ConfigArgument, Failure, terminal};
+use super::{ConfigArgument, Failure, now, terminal};
 use crate::config::Config;
 use crate::ledger::{Ledger, Query, Row};
+use crate::reconciliation::{Bounds, Difference, GRACE, Progress, Sums};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -18,6 +21,23 @@ pub(super) struct Arguments {
 enum Command {
     /// Find certificates by identity, serial number or fingerprint, the newest first
     Find(Find),
+    /// Compare ledger and log both ways, also beside a running server, and print every difference
+    Audit(Audit),
+}
+
+#[derive(Debug, clap::Args)]
+struct Audit {
+    /// Print JSON, one object a line, the sums last
+    #[arg(long)]
+    json: bool,
+    /// Fail on certificates that were logged and never recorded, too, as a crash leaves them
+    #[arg(long)]
+    strict: bool,
+    /// Leave out entries logged less than this many seconds ago: their rows may be on their way
+    #[arg(long, default_value_t = GRACE.as_secs())]
+    grace_seconds: u64,
+    #[command(flatten)]
+    config: ConfigArgument,
 }
 
 #[derive(Debug, clap::Args)]
@@ -49,12 +69,81 @@ struct By {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Command::Find(Find {
+    match arguments.command {
+        Command::Find(arguments) => find(arguments).await,
+        Command::Audit(arguments) => audit(arguments).await,
+    }
+}
+
+async fn audit(arguments: Audit) -> Result<(), Failure> {
+    let Audit {
+        json,
+        strict,
+        grace_seconds,
+        config,
+    } = arguments;
+    let books = Config::read(&config.config)?.books().await?;
+    let now = now();
+    let bounds = Bounds {
+        // What is written is there to be compared, however new it is.
+        rows_until: now + FAR,
+        entries_until: now - Duration::from_secs(grace_seconds.min(FAR.as_secs())),
+        rest: Duration::ZERO,
+    };
+    let mut print = |difference: Difference| {
+        if json {
+            terminal::result(difference_as_json(&difference));
+        } else {
+            terminal::result(difference);
+        }
+    };
+    let compared = books.compare(Progress::default(), bounds, &mut print);
+    let (sums, _) = compared.await?;
+    let Sums {
+        rows,
+        entries,
+        trouble,
+        unrecorded,
+    } = sums;
+    if json {
+        terminal::result(json!({
+            "rows": rows,
+            "entries": entries,
+            "differences": trouble,
+            "neverRecorded": unrecorded,
+        }));
+    } else {
+        terminal::result(format_args!(
+            "rows {rows}, entries {entries}, differences {trouble}, logged and never recorded {unrecorded}"
+        ));
+    }
+    if trouble > 0 {
+        return Err("ledger and log differ; docs/ledger.md says what each difference means".into());
+    }
+    if strict && unrecorded > 0 {
+        return Err("certificates were logged and never recorded".into());
+    }
+    Ok(())
+}
+
+fn difference_as_json(difference: &Difference) -> serde_json::Value {
+    json!({
+        "difference": difference.name(),
+        "innocent": difference.is_innocent(),
+        "row": difference.row(),
+        "logIndex": difference.index(),
+        "serial": difference.serial().map(|serial| hex(serial)),
+        "sentence": difference.to_string(),
+    })
+}
+
+async fn find(arguments: Find) -> Result<(), Failure> {
+    let Find {
         by,
         limit,
         json,
         config,
-    }) = arguments.command;
+    } = arguments;
     let query = match by {
         By {
             identity: Some(identity),
@@ -152,3 +241,6 @@ fn as_json(row: &Row) -> serde_json::Value {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Farther than any clock is wrong.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);

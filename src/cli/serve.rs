@@ -128,6 +128,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     // All ports are bound: whoever waits for this line may ask at each of them.
     tracing::info!(listen = %address, tls, public_url = config.public_url(), log = config.log_origin(), "serving");
     let interval = config.reload_interval();
+    let comparing = stack
+        .periodic
+        .map(|periodic| tokio::spawn(periodic.run(now)));
     let mut reloader = stack.reloader;
     let look = move |occasion| {
         let mut outcomes = vec![reloader.look(occasion, now())];
@@ -148,6 +151,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     server::serve(listeners, &app, shutdown).await?;
     following.abort();
+    if let Some(comparing) = comparing {
+        comparing.abort();
+    }
     app.drain().await;
     issuance.close().await;
     if let Some(metrics) = metrics {

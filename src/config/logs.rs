@@ -170,6 +170,17 @@ impl Logs<'_> {
         })
     }
 
+    /// The keys of the earlier ones.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file that holds none.
+    pub fn retired_keys(&self) -> Result<Vec<LogVerifier>, ConfigError> {
+        let files = self.retired.iter().map(|retired| &retired.public_key);
+        files
+            .map(|file| public_key_file(&self.base.join(file)))
+            .collect()
+    }
+
     async fn open_retired(&self, settings: &RetiredLogSettings) -> Result<Retired, OpenError> {
         let RetiredLogSettings {
             prefix,

@@ -4,6 +4,7 @@
 pub mod fresh;
 pub mod rotate;
 
+mod books;
 mod either;
 mod logs;
 mod open;
@@ -28,9 +29,9 @@ pub use logs::{Logs, Mounts, Retired, public_key_file};
 pub use open::{OpenError, Opened};
 pub use reload::{Occasion, Outcome, Reloader};
 pub use settings::{
-    AuditSettings, AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_RELOAD_SECONDS,
-    Development, LOG_PREFIX, LedgerSettings, Limits, LogSettings, RetiredLogSettings, Secret,
-    Services, Settings, SignatureLog, TimestampAuthority, Tls,
+    AuditSettings, AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_AUDIT_SECONDS,
+    DEFAULT_RELOAD_SECONDS, Development, LOG_PREFIX, LedgerSettings, Limits, LogSettings,
+    RetiredLogSettings, Secret, Services, Settings, SignatureLog, TimestampAuthority, Tls,
 };
 pub use standalone::{LogConfig, Visitors};
 pub use tls::ServerCertificate;

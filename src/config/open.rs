@@ -18,6 +18,7 @@ use crate::ctlog::{self, Log, LogError};
 use crate::identity::{self, Issuers};
 use crate::issuance::{Issuance, Quotas, TrustedIssuers};
 use crate::ledger::{Ledger, LedgerError};
+use crate::reconciliation::Periodic;
 use crate::trust::{
     self, Service, SignatureLog, SigningConfig, TimestampAuthority, TransparencyLog, TrustError,
     TrustFiles, TrustedRoot,
@@ -146,6 +147,7 @@ impl Config {
         let mounts = self.logs().mounts().await?;
         let ledger = Ledger::open(&self.ledger_database()).await?;
         let trust = self.trust_files(&authority, &verifier).await?;
+        let periodic = self.periodic(&authority, &log, &ledger)?;
         let reloader = Reloader::new(source, Arc::clone(&issuers), fingerprint);
         let issuance = Issuance {
             issuers,
@@ -159,6 +161,7 @@ impl Config {
             trust,
             mounts,
             reloader,
+            periodic,
         })
     }
 
@@ -268,6 +271,8 @@ pub struct Opened {
     pub mounts: Mounts,
     /// Follows the issuers' file, whenever it is told to look.
     pub reloader: Reloader,
+    /// Compares ledger and log, if that is asked for.
+    pub periodic: Option<Periodic>,
 }
 
 /// A deployment that cannot be opened.

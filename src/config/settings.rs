@@ -198,6 +198,9 @@ pub struct RetiredLogSettings {
 pub struct LedgerSettings {
     /// Its database.
     pub database: PathBuf,
+    /// How often it is compared with the log, in seconds; 0 means never.
+    #[serde(default = "default_audit_seconds")]
+    pub audit_seconds: u32,
 }
 
 /// The audit trail.
@@ -349,6 +352,13 @@ pub(super) fn default_trusted_proxies() -> Vec<IpNet> {
 const fn default_reload_seconds() -> u32 {
     DEFAULT_RELOAD_SECONDS
 }
+
+const fn default_audit_seconds() -> u32 {
+    DEFAULT_AUDIT_SECONDS
+}
+
+/// How often ledger and log are compared unless somebody says otherwise.
+pub const DEFAULT_AUDIT_SECONDS: u32 = 3600;
 
 /// How often the issuers' file is looked at unless somebody says otherwise.
 pub const DEFAULT_RELOAD_SECONDS: u32 = 5;

@@ -73,6 +73,23 @@ impl EntryBody {
         sha256(&self.0)
     }
 
+    /// What was certified, or is to be.
+    #[must_use]
+    pub fn certified(&self) -> Option<Certified<'_>> {
+        let (kind, rest) = self.0.split_first_chunk::<2>()?;
+        match *kind {
+            X509_ENTRY => Some(Certified::Certificate(read_u24_vector(rest)?.0)),
+            PRECERT_ENTRY => {
+                let (issuer_key_hash, rest) = rest.split_first_chunk::<HASH_LENGTH>()?;
+                Some(Certified::Precertificate {
+                    issuer_key_hash,
+                    tbs: read_u24_vector(rest)?.0,
+                })
+            }
+            [_, _] => None,
+        }
+    }
+
     /// The bytes of the `MerkleTreeLeaf`, which an SCT signs.
     #[must_use]
     pub fn merkle_tree_leaf(&self, timestamp_ms: u64, index: u64) -> Vec<u8> {
@@ -100,6 +117,20 @@ impl EntryBody {
     fn push_timestamped(&self, out: &mut Vec<u8>, timestamp_ms: u64, extensions: &[u8]) {
         push_timestamped(out, timestamp_ms, &self.0, extensions);
     }
+}
+
+/// What an entry's body holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certified<'a> {
+    /// A certificate with its final signature.
+    Certificate(&'a [u8]),
+    /// What an authority declared it would sign.
+    Precertificate {
+        /// SHA-256 of the issuing certificate's `SubjectPublicKeyInfo`.
+        issuer_key_hash: &'a Hash,
+        /// The `TBSCertificate` without the poison.
+        tbs: &'a [u8],
+    },
 }
 
 /// An entry on its way into the log.

@@ -12,7 +12,7 @@
 //! | [`tile`] | paths of tiles |
 //! | [`checkpoint`] | signed tree heads |
 //! | [`signer`] | the log's key |
-//! | `reads`, `proofs` | what is served of the stored tree |
+//! | `reads`, `proofs`, `records` | what is served of the stored tree, and what auditors read |
 //! | [`sequencer`], `turn` | the one task that appends, and how it shares a log with others |
 //! | [`store`] | where everything is kept |
 //! | [`chain`], [`submission`] | what others may submit |
@@ -28,6 +28,7 @@ pub mod error;
 pub mod merkle;
 mod proofs;
 mod reads;
+mod records;
 pub mod recovery;
 pub mod sequencer;
 pub mod signer;
@@ -40,6 +41,7 @@ pub use config::{Config, Database, Window};
 pub use error::{AppendError, Fatal, LogError};
 pub use proofs::RawEntry;
 pub use reads::Reader;
+pub use records::Records;
 
 use crate::certificate::precertificate::Precertificate;
 use crate::certificate::sct::Sct;

@@ -12,6 +12,7 @@ mod record;
 mod sqlite;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use sqlx::Connection as _;
@@ -132,6 +133,12 @@ impl Ledger {
         durable.await.unwrap_or(Err(LedgerError::Unavailable))
     }
 
+    /// The same ledger for searching only.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
     /// See [`Reader::find`].
     ///
     /// # Errors
@@ -195,7 +202,34 @@ impl Reader {
     pub async fn count(&self) -> Result<u64, LedgerError> {
         sqlite::count(&self.pool).await
     }
+
+    /// Rows in the order of writing, from the one after number `id`, at most `limit` of them, with
+    /// their numbers. A damaged row does not hide those beside it.
+    ///
+    /// # Errors
+    /// Fails when the database cannot be read.
+    pub async fn rows_after(&self, id: i64, limit: u32) -> Result<Vec<Numbered>, LedgerError> {
+        sqlite::rows_after(&self.pool, id, limit).await
+    }
+
+    /// Those of some serial numbers that are in the ledger. At most a few hundred at once.
+    ///
+    /// # Errors
+    /// Fails when the database cannot be read.
+    pub async fn recorded(&self, serials: &[[u8; 20]]) -> Result<HashSet<[u8; 20]>, LedgerError> {
+        sqlite::recorded(&self.pool, serials).await
+    }
+
+    /// Whether the rows' numbers follow each other without a gap, so that a gap is a row that somebody
+    /// took away.
+    #[must_use]
+    pub const fn numbers_are_dense(&self) -> bool {
+        true
+    }
 }
+
+/// A row with its number in the order of writing.
+pub type Numbered = (i64, Result<Row, LedgerError>);
 
 /// An absolute path is never taken for one of SQLite's special names, such as `:memory:`.
 fn absolute(path: &Path) -> Result<PathBuf, LedgerError> {

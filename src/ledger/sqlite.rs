@@ -1,5 +1,6 @@
 //! The ledger's SQL, for SQLite: how the file is opened, rows written and found.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::{LedgerError, Query, Record, Row};
+use super::{LedgerError, Numbered, Query, Record, Row};
 
 /// Brings the database to the shape this version needs, making it if it is empty.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), LedgerError> {
@@ -290,6 +291,45 @@ pub(super) async fn count(pool: &SqlitePool) -> Result<u64, LedgerError> {
         .await
         .map_err(LedgerError::Read)?;
     Ok(count.unsigned_abs())
+}
+
+pub(super) async fn rows_after(
+    pool: &SqlitePool,
+    id: i64,
+    limit: u32,
+) -> Result<Vec<Numbered>, LedgerError> {
+    let sql = AssertSqlSafe(format!(
+        "SELECT id, {COLUMNS} FROM certificates WHERE id > ? ORDER BY id LIMIT ?"
+    ));
+    let rows = sqlx::query(sql)
+        .bind(id)
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await
+        .map_err(LedgerError::Read)?;
+    let numbered = |row| Ok((row_number(row)?, decode(row)));
+    rows.iter().map(numbered).collect()
+}
+
+fn row_number(row: &SqliteRow) -> Result<i64, LedgerError> {
+    row.try_get("id").map_err(LedgerError::Read)
+}
+
+pub(super) async fn recorded(
+    pool: &SqlitePool,
+    serials: &[[u8; 20]],
+) -> Result<HashSet<[u8; 20]>, LedgerError> {
+    if serials.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let marks = vec!["?"; serials.len()].join(",");
+    let sql = format!("SELECT serial FROM certificates WHERE serial IN ({marks})");
+    let mut select = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+    for serial in serials {
+        select = select.bind(serial.as_slice());
+    }
+    let rows = select.fetch_all(pool).await.map_err(LedgerError::Read)?;
+    Ok(rows.iter().filter_map(|row| bytes(row, "serial")).collect())
 }
 
 pub(super) async fn ping(pool: &SqlitePool) -> Result<(), LedgerError> {

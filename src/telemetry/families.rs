@@ -85,6 +85,10 @@ families! {
     CONFIG_GENERATION = Gauge "vouchsafe_config_generation" [] "Configurations of issuers taken into force since the start; 1 is the one of the start.";
     CONFIG_LOADED = Gauge "vouchsafe_config_last_success_timestamp_seconds" [] "When the issuers in force were read.";
     CONFIG_FAILING = Gauge "vouchsafe_config_reload_failing" [] "1 if the issuers' file was refused when last read, and an older one is in force.";
+    RECONCILED = Gauge "vouchsafe_ledger_audit_last_success_timestamp_seconds" [] "When ledger and log were last compared to the end; nothing before the first time.";
+    RECONCILIATION_TROUBLE = Gauge "vouchsafe_ledger_audit_differences" [] "Differences between ledger and log that nothing innocent explains, found since the last full comparison began.";
+    RECONCILIATION_UNRECORDED = Gauge "vouchsafe_ledger_audit_unrecorded" [] "Logged certificates without a row in the ledger, as a crash leaves them, found since the last full comparison began.";
+    RECONCILIATION_FAILING = Gauge "vouchsafe_ledger_audit_failing" [] "1 if the last comparison of ledger and log could not be carried through.";
     AUDIT_WRITTEN = Counter "vouchsafe_audit_written_total" [] "Audit records written.";
     AUDIT_LOST = Counter "vouchsafe_audit_lost_total" [] "Audit records of refused requests for which there was no room.";
     AUDIT_WAITING = Gauge "vouchsafe_audit_waiting" [] "Audit records that wait to be written.";

@@ -32,6 +32,8 @@ pub struct Metrics {
     durations: [Histogram; 3],
     refusals: Cells<&'static str, Counter>,
     steps: [Histogram; STEPS.len()],
+    /// Comparisons of ledger and log.
+    pub reconciliation: Reconciled,
     tls_expiry: Cells<&'static str, Counter>,
     tls_failing: Cells<&'static str, Counter>,
 }
@@ -52,6 +54,15 @@ pub enum Outcome {
 pub struct Commits {
     sizes: Histogram,
     durations: Histogram,
+}
+
+/// What comparisons of ledger and log have found.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    finished: Counter,
+    trouble: Counter,
+    unrecorded: Counter,
+    is_failing: Counter,
 }
 
 /// What is known at the moment of asking, and counted nowhere.
@@ -129,6 +140,22 @@ impl Commits {
     }
 }
 
+impl Reconciled {
+    /// A comparison came to its end at `now`, in seconds since 1970; the sums are those since the last
+    /// full one began.
+    pub fn finished(&self, now: u64, trouble: u64, unrecorded: u64) {
+        self.finished.set(now);
+        self.trouble.set(trouble);
+        self.unrecorded.set(unrecorded);
+        self.is_failing.set(0);
+    }
+
+    /// A comparison could not be carried through.
+    pub fn failed(&self) {
+        self.is_failing.set(1);
+    }
+}
+
 impl Metrics {
     fn new() -> Self {
         let grpc = GRPC_METHODS.iter().map(|(service, method, kind)| Grpc {
@@ -157,6 +184,7 @@ impl Metrics {
             durations: std::array::from_fn(|_| Histogram::new(REQUESTS)),
             refusals: Cells::new(),
             steps: std::array::from_fn(|_| Histogram::new(STEP_TIMES)),
+            reconciliation: Reconciled::default(),
             tls_expiry: Cells::new(),
             tls_failing: Cells::new(),
         }

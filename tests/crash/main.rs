@@ -12,6 +12,8 @@
     reason = "a test program: it asks the clock, reports, and ends at the first surprise"
 )]
 
+mod audit;
+mod guards;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod load;

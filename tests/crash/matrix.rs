@@ -230,7 +230,7 @@ async fn open(deployment: &Deployment) -> Connection {
 }
 
 /// A whole directory, as it is.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a directory");
     for entry in fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");

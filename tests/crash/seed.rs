@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use vouchsafe::ctlog::checkpoint::Checkpoint;
+use vouchsafe::ctlog::config::Database;
 use vouchsafe::ctlog::entry::{Entry, EntryBody};
 use vouchsafe::ctlog::merkle::leaf_hash;
 use vouchsafe::ctlog::recovery::recover;
 use vouchsafe::ctlog::signer::LogSigner;
+use vouchsafe::ctlog::store::postgres::PostgresStore;
 use vouchsafe::ctlog::store::sqlite::SqliteStore;
-use vouchsafe::ctlog::store::{Batch, Head, NewEntry, Store as _};
+use vouchsafe::ctlog::store::{Batch, Head, NewEntry, Store};
 use vouchsafe::ctlog::{self};
 
 /// Lets a log that nobody has open grow to `size` entries, each made by `entry` from its index.
@@ -19,8 +21,8 @@ pub(crate) async fn grow(
     size: u64,
     entry: impl Fn(u64) -> Entry,
 ) {
-    let store = SqliteStore::open(&config.database).await.expect("the log");
-    let recovered = recover(&store, &config.origin, signer.verifier()).await;
+    let store = open(config, signer).await;
+    let recovered = recover(&*store, &config.origin, signer.verifier()).await;
     let (mut head, mut edge) = recovered.expect("a log that is whole");
     while edge.size() < size {
         let timestamp_ms = head.timestamp_ms + 1;
@@ -55,10 +57,22 @@ pub(crate) async fn grow(
             tiles,
             issuers: Vec::new(),
         };
+        store.take_turn(&[], &[]).await.expect("the turn");
         store.commit(&head, batch).await.expect("a commit");
         head = next;
     }
     store.close().await;
+}
+
+async fn open(config: &ctlog::Config, signer: &LogSigner) -> Box<dyn Store> {
+    match &config.database {
+        Database::Sqlite(path) => Box::new(SqliteStore::open(path).await.expect("the log")),
+        Database::Postgres(server) => {
+            let log_id = signer.verifier().log_id();
+            let store = PostgresStore::open(server, &log_id).await;
+            Box::new(store.expect("the log"))
+        }
+    }
 }
 
 /// An entry of another authority, different for each number.

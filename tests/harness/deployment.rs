@@ -124,18 +124,34 @@ impl Deployment {
 
     /// The same with more in its environment.
     pub(crate) fn start_with(&self, environment: &[(&str, &str)]) -> Server {
-        let talk = self.directory.path().join("server.log");
+        let mut command = Command::new(&self.program);
+        command.envs(environment.iter().copied());
+        self.started(command).unwrap_or_else(|status| {
+            panic!("the server ended at its start ({status}): {}", self.talk())
+        })
+    }
+
+    /// Starts the server under another program, given with its arguments. Nothing, if it ended before
+    /// it could issue.
+    pub(crate) fn try_start_under(&self, program: &[&str]) -> Option<Server> {
+        let (first, arguments) = program.split_first()?;
+        let mut command = Command::new(first);
+        command.args(arguments).arg(&self.program);
+        self.started(command).ok()
+    }
+
+    /// A server that is ready, or how it ended.
+    fn started(&self, mut command: Command) -> Result<Server, ExitStatus> {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(&talk)
+            .open(self.directory.path().join("server.log"))
             .expect("a file for the log");
         let errors = log.try_clone().expect("a second handle of a file");
         let spawned = Instant::now();
-        let child = Command::new(&self.program)
+        let child = command
             .args(["serve", "--config"])
             .arg(self.configuration())
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
@@ -147,17 +163,17 @@ impl Deployment {
         };
         while !is_ready(self.address) {
             if let Some(status) = server.child.try_wait().expect("the child's state") {
-                panic!("the server ended at its start ({status}): {}", tail(&talk));
+                return Err(status);
             }
             assert!(
                 spawned.elapsed() < STARTUP_LIMIT,
                 "not ready after {STARTUP_LIMIT:?}: {}",
-                tail(&talk)
+                self.talk()
             );
             thread::sleep(POLL);
         }
         server.startup = spawned.elapsed();
-        server
+        Ok(server)
     }
 
     /// Runs another command of the program on this deployment: whether it succeeded, and what it said.
@@ -246,7 +262,7 @@ fn is_ready(address: SocketAddr) -> bool {
 
 /// A free port on loopback, below those the system gives to outgoing connections: a client that
 /// polls a port from that range before anybody listens can be connected to itself.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     // Nobody in this process is given the same one twice: it is bound later, by another process.
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let first = 10_000 + std::process::id() % 20_000 + 100 * GIVEN.fetch_add(1, Ordering::Relaxed);

@@ -16,6 +16,7 @@ use super::issuer::Issuer;
 use super::protobuf::{field, framed};
 
 /// A request and the key whose certificate it asks for.
+#[derive(Clone)]
 pub(crate) struct SigningRequest {
     /// The whole HTTP request.
     pub(crate) http: Vec<u8>,

@@ -1,6 +1,6 @@
 //! The page that Prometheus collects.
 
-use super::{GRPC_CODES, Gauges, Grpc, Metrics, OUTCOMES};
+use super::{GRPC_CODES, Gauges, Grpc, Metrics, OUTCOMES, Reconciled};
 use crate::telemetry::exposition::{Counter, Exposition, as_f64};
 use crate::telemetry::steps::STEPS;
 use crate::telemetry::{audit, families as f, process};
@@ -111,11 +111,29 @@ impl Metrics {
         page.family(&f::CONFIG_GENERATION, [plain(as_f64(*generation))]);
         page.family(&f::CONFIG_LOADED, [plain(seconds(*loaded))]);
         page.family(&f::CONFIG_FAILING, [plain(flag(*is_failing))]);
+        self.render_reconciled(page);
         let audit = audit::state();
         page.family(&f::AUDIT_WRITTEN, [plain(as_f64(audit.written))]);
         page.family(&f::AUDIT_LOST, [plain(as_f64(audit.lost))]);
         page.family(&f::AUDIT_WAITING, [plain(size(audit.waiting))]);
         page.family(&f::AUDIT_FAILING, [plain(flag(audit.is_failing))]);
+    }
+
+    fn render_reconciled(&self, page: &mut Exposition) {
+        let Reconciled {
+            finished,
+            trouble,
+            unrecorded,
+            is_failing,
+        } = &self.reconciliation;
+        let finished = Some(finished).filter(|finished| finished.value() > 0);
+        page.family(
+            &f::RECONCILED,
+            finished.map(|finished| plain(count(finished))),
+        );
+        page.family(&f::RECONCILIATION_TROUBLE, [plain(count(trouble))]);
+        page.family(&f::RECONCILIATION_UNRECORDED, [plain(count(unrecorded))]);
+        page.family(&f::RECONCILIATION_FAILING, [plain(count(is_failing))]);
     }
 
     fn render_logged(&self, page: &mut Exposition, size: u64) {

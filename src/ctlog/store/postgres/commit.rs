@@ -6,6 +6,8 @@ use super::super::{
 use super::{FIND, key_list, read_entry, read_head};
 use crate::ctlog::merkle::{Tile, edge_places};
 use crate::database::{DatabaseError, PATIENCE, Server, Verdict, lost, verdict};
+#[cfg(debug_assertions)]
+use crate::failpoint::FailPoint;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::{Connection as _, Row as _};
@@ -46,8 +48,20 @@ impl Writer {
         let has_turn = std::mem::take(&mut self.has_turn);
         let connection = self.connection().await;
         let mut connection = connection.map_err(|error| not_written(&error))?;
+        #[cfg(debug_assertions)]
+        let ends_here = !batch.entries.is_empty() && FailPoint::LogEntriesWritten.is_due();
         let columns =
             Columns::new(self.log, expected, batch).map_err(|error| not_written(&error))?;
+        #[cfg(debug_assertions)]
+        if ends_here {
+            // The head's row is locked, everything is written and nothing is committed. What goes wrong
+            // on the way here ends in the same place.
+            if !has_turn {
+                drop(sqlx::query("BEGIN").execute(&mut connection).await);
+            }
+            drop(columns.statement().execute(&mut connection).await);
+            FailPoint::LogEntriesWritten.end();
+        }
         let written = wait(columns.statement().execute(&mut connection)).await;
         match written.map(|written| written.rows_affected()) {
             Ok(0) => {
