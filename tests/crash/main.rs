@@ -13,14 +13,17 @@
 )]
 
 mod audit;
+mod faults;
 mod guards;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod load;
 mod log;
 mod matrix;
+mod order;
 mod promise;
 mod seed;
+mod strace;
 mod tree;
 mod witness;
 
