@@ -24,7 +24,7 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
     } = config.log_config();
     let log = check_file(&database, &origin, signer.verifier()).await?;
     config.trust_files(&authority, signer.verifier()).await?;
-    let rows = Ledger::open_read_only(&config.ledger_database())
+    let rows = Ledger::open_read_only(config.ledger_database())
         .await?
         .count()
         .await?;

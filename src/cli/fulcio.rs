@@ -176,6 +176,8 @@ impl Start {
             reload_seconds: DEFAULT_RELOAD_SECONDS,
             environments: None,
             authority,
+            database: None,
+            database_password: None,
             log: LogSettings::new(state.join("log/log.sqlite"), state.join("log/key.pem")),
             retired_logs: Vec::new(),
             ledger: LedgerSettings {

@@ -30,6 +30,12 @@ pub(super) struct Arguments {
     /// A file with the passphrase for the private keys; without it a random one is written beside them
     #[arg(long)]
     passphrase_file: Option<PathBuf>,
+    /// A PostgreSQL database for log and ledger, as postgresql://user@host/name; without it they are files
+    #[arg(long)]
+    database: Option<String>,
+    /// A file with the password for it
+    #[arg(long, requires = "database")]
+    database_password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -47,6 +53,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         common_name,
         key,
         passphrase_file,
+        database,
+        database_password_file,
     } = arguments;
     let own_passphrase = passphrase_file.is_none();
     let plan = Plan {
@@ -59,6 +67,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             KeyCurve::P384 => Curve::P384,
         },
         passphrase_file: passphrase_file.map(std::path::absolute).transpose()?,
+        database: database.as_deref(),
+        database_password_file: database_password_file
+            .map(std::path::absolute)
+            .transpose()?,
         issuers: include_str!("../../config/issuers.yaml"),
         development: false,
     };

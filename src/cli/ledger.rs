@@ -156,7 +156,7 @@ async fn find(arguments: Find) -> Result<(), Failure> {
         By { sha256, .. } => Query::sha256_from_hex(&sha256.unwrap_or_default())?,
     };
     let config = Config::read(&config.config)?;
-    let rows = Ledger::open_read_only(&config.ledger_database())
+    let rows = Ledger::open_read_only(config.ledger_database())
         .await?
         .find(&query, limit)
         .await?;

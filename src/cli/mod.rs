@@ -1,6 +1,7 @@
 //! The command line: one file a command. Results go to standard output, talk to standard error.
 
 mod check;
+mod database;
 mod demo;
 mod dev;
 mod fulcio;
@@ -46,6 +47,8 @@ enum Command {
     Ledger(ledger::Arguments),
     /// Look after the transparency log
     Log(log::Arguments),
+    /// Look after log and ledger in PostgreSQL
+    Database(database::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Dev(arguments) => run(dev::run(arguments)),
         Command::Ledger(arguments) => run(ledger::run(arguments)),
         Command::Log(arguments) => run(log::run(arguments)),
+        Command::Database(arguments) => run(database::run(arguments)),
         Command::Init(arguments) => run(init::run(arguments)),
         Command::Serve(arguments) => run(serve::run(*arguments)),
         Command::Check(arguments) => run(check::run(arguments.config)),

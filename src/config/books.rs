@@ -34,7 +34,7 @@ impl Config {
         let mut keys = self.logs().retired_keys()?;
         keys.push(verifier);
         Ok(Books {
-            ledger: Ledger::open_read_only(&self.ledger_database()).await?,
+            ledger: Ledger::open_read_only(self.ledger_database()).await?,
             log: Some(log),
             keys,
             issuer,

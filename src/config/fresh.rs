@@ -37,6 +37,10 @@ pub struct Plan<'a> {
     pub curve: Curve,
     /// The file with the passphrase for the keys; without one a random passphrase is made.
     pub passphrase_file: Option<PathBuf>,
+    /// The PostgreSQL database for log and ledger; without one they are in files.
+    pub database: Option<&'a str>,
+    /// The file with the password there.
+    pub database_password_file: Option<PathBuf>,
     /// The issuers' file, as text.
     pub issuers: &'a str,
     /// Whether it is to trust issuers over plain HTTP on loopback.
@@ -244,7 +248,7 @@ async fn write_state(at: &Path, origin: String, now: OffsetDateTime) -> Result<(
         LogSigner::from_private_key(&key).map_err(|error| FreshError::LogKey(error.to_string()))?;
     let log = ctlog::Config::new(at.join("log/log.sqlite"), origin);
     Log::create(&log, &signer, now).await?;
-    Ledger::create(&at.join("ledger.sqlite"))
+    Ledger::create(at.join("ledger.sqlite").as_path())
         .await?
         .close()
         .await;
@@ -304,15 +308,22 @@ async fn write_all(
         true => settings.replace(LIMITED, UNLIMITED) + DEVELOPMENT,
         false => settings,
     };
+    let settings = match plan.database {
+        Some(address) => {
+            settings + &database_settings(address, plan.database_password_file.as_deref())
+        }
+        None => settings,
+    };
     write(&at.join("vouchsafe.yaml"), 0o644, &settings)?;
     write(&at.join("issuers.yaml"), 0o644, plan.issuers)?;
 
     let config = Config::read(&at.join("vouchsafe.yaml"))?;
-    Log::create(&config.log_config(), &config.log_signer()?, now).await?;
-    Ledger::create(&config.ledger_database())
+    // The ledger first: it is what a database can have only one of, and refuses before there is a log.
+    Ledger::create(config.ledger_database())
         .await?
         .close()
         .await;
+    Log::create(&config.log_config(), &config.log_signer()?, now).await?;
     sync_directories([at.join("ca"), at.join("log"), at.to_owned()])
 }
 
@@ -377,6 +388,17 @@ fn passphrase(
         return Err(FreshError::EmptyPassphrase);
     }
     Ok((passphrase, file))
+}
+
+/// What is said of a database, as it stands in the file.
+fn database_settings(address: &str, password_file: Option<&Path>) -> String {
+    let quoted =
+        |text: &dyn std::fmt::Display| serde_json::to_string(&text.to_string()).unwrap_or_default();
+    let mut text = format!("\n# Log and ledger.\ndatabase: {}\n", quoted(&address));
+    if let Some(file) = password_file {
+        text += &format!("database-password: {{file: {}}}\n", quoted(&file.display()));
+    }
+    text
 }
 
 /// Names have to be on the disk as well as what they name.

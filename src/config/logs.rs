@@ -10,7 +10,8 @@ use super::settings::{LogSettings, RetiredLogSettings, Secret};
 use super::{ConfigError, OpenError, PublicUrl};
 use crate::authority::file::{load_private_key_der, read_text};
 use crate::ctlog::signer::{LogSigner, LogVerifier};
-use crate::ctlog::{self, Chains, Log, Reader};
+use crate::ctlog::{self, Chains, Database, Log, Reader};
+use crate::database::Server;
 use crate::trust::TransparencyLog;
 
 /// What a file says of its logs, whichever kind of server it is for.
@@ -20,6 +21,7 @@ pub struct Logs<'a> {
     pub(super) public_url: &'a PublicUrl,
     pub(super) log: &'a LogSettings,
     pub(super) retired: &'a [RetiredLogSettings],
+    pub(super) server: Option<&'a Server>,
 }
 
 /// The logs that a server serves beside the one it writes to, and where all of them are mounted.
@@ -95,7 +97,7 @@ impl Logs<'_> {
             queue: *queue,
             window: *window,
             reject_expired: *reject_expired,
-            ..ctlog::Config::new(self.base.join(&self.log.database), self.origin())
+            ..ctlog::Config::new(self.place(None), self.origin())
         }
     }
 
@@ -190,7 +192,7 @@ impl Logs<'_> {
             rfc6962_reads,
         } = settings;
         let verifier = public_key_file(&self.base.join(public_key))?;
-        let config = ctlog::Config::new(self.base.join(database), self.origin_at(prefix));
+        let config = ctlog::Config::new(self.place(database.as_deref()), self.origin_at(prefix));
         let reader = Reader::open(&config, &verifier).await?;
         let created = Log::created(&config, &verifier.log_id()).await?;
         // Between the end that was written down and the restart that made it true it took entries.
@@ -208,6 +210,20 @@ impl Logs<'_> {
         })
     }
 
+    /// Where a log is: in its own file, on the server, or in the file of the newest.
+    fn place(&self, own: Option<&Path>) -> Database {
+        match (own, self.server) {
+            (Some(file), _) => Database::Sqlite(self.base.join(file)),
+            (None, Some(server)) => Database::Postgres(server.clone()),
+            (None, None) => Database::Sqlite(self.file()),
+        }
+    }
+
+    /// Where the log is, or was, when it is in a file.
+    pub fn file(&self) -> PathBuf {
+        self.base.join(&self.log.database)
+    }
+
     pub(super) fn origin_at(&self, prefix: &str) -> String {
         format!("{}{prefix}", self.public_url.host())
     }
@@ -222,6 +238,34 @@ impl Retired {
     pub const fn trusted(&self) -> &TransparencyLog {
         &self.trusted
     }
+}
+
+/// The database server that a file names.
+pub(super) fn server(
+    base: &Path,
+    address: Option<&str>,
+    password: Option<&Secret>,
+) -> Result<Option<Server>, (&'static str, String)> {
+    let Some(address) = address else {
+        return match password {
+            Some(_) => Err((
+                "database-password",
+                "database-password needs database".to_owned(),
+            )),
+            None => Ok(None),
+        };
+    };
+    let password = secret(base, Path::new(""), password).map_err(|error| {
+        (
+            "database-password",
+            format!("database-password: {}", error.reason),
+        )
+    })?;
+    let password = password.as_ref().map(|password| password.as_str());
+    let server = Server::new(address, base, password);
+    server
+        .map(Some)
+        .map_err(|error| ("database", error.to_string()))
 }
 
 /// Reads a log's public key from a PEM file.

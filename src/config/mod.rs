@@ -37,7 +37,9 @@ pub use standalone::{LogConfig, Visitors};
 pub use tls::ServerCertificate;
 
 use crate::authority::file::read_text;
+use crate::database::Server;
 use crate::issuance::{Rate, RateLimits};
+use crate::ledger::Place;
 use crate::telemetry::LogFormat;
 use crate::telemetry::audit::Sink;
 
@@ -48,6 +50,7 @@ pub struct Config {
     base: PathBuf,
     settings: Settings,
     public_url: PublicUrl,
+    server: Option<Server>,
 }
 
 /// What a server does with those who come: how much it takes on, from whom, and what it answers.
@@ -155,10 +158,16 @@ impl Config {
             let reason = "prefix: beside an authority a log needs a path of its own, as /log";
             return Err(("log", reason.to_owned()));
         }
+        let server = logs::server(
+            &base,
+            settings.database.as_deref(),
+            settings.database_password.as_ref(),
+        )?;
         let config = Self {
             base,
             settings,
             public_url,
+            server,
         };
         config.logs().check()?;
         Ok(config)
@@ -171,7 +180,13 @@ impl Config {
             public_url: &self.public_url,
             log: &self.settings.log,
             retired: &self.settings.retired_logs,
+            server: self.server.as_ref(),
         }
+    }
+
+    /// The server that log and ledger are on, if they are on one.
+    pub const fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
     }
 
     /// Whether it is one that only a developer may run.
@@ -241,8 +256,16 @@ impl Config {
         self.logs().url()
     }
 
-    /// Where the ledger's database is.
-    pub fn ledger_database(&self) -> PathBuf {
+    /// Where the ledger is.
+    pub fn ledger_database(&self) -> Place {
+        match &self.server {
+            Some(server) => Place::Postgres(server.clone()),
+            None => Place::Sqlite(self.ledger_file()),
+        }
+    }
+
+    /// Where the ledger is, or was, when it is in a file.
+    pub fn ledger_file(&self) -> PathBuf {
         self.base.join(&self.settings.ledger.database)
     }
 

@@ -145,7 +145,7 @@ impl Config {
         let issuer = authority.chain().der().to_vec();
         let log = self.logs().open(issuer, now).await?;
         let mounts = self.logs().mounts().await?;
-        let ledger = Ledger::open(&self.ledger_database()).await?;
+        let ledger = Ledger::open(self.ledger_database()).await?;
         let trust = self.trust_files(&authority, &verifier).await?;
         let periodic = self.periodic(&authority, &log, &ledger)?;
         let reloader = Reloader::new(source, Arc::clone(&issuers), fingerprint);

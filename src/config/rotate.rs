@@ -18,7 +18,9 @@ use super::{ConfigError, Either, OpenError};
 use crate::authority::hierarchy::{encrypt_private_key, new_p256_key};
 use crate::certificate::profile::LIFETIME;
 use crate::ctlog::signer::LogSigner;
+use crate::ctlog::store::StoreError;
 use crate::ctlog::{self, Log, LogError, Reader, Window};
+use crate::database::Server;
 
 /// What the next shard is to be.
 #[derive(Debug)]
@@ -149,7 +151,7 @@ pub async fn rotate(
     let origin = logs.origin_at(shard.prefix);
     let passphrase = secret(base, &present.key, present.passphrase.as_ref())?;
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
-    make(&directory, &origin, passphrase, now).await?;
+    make(&directory, &origin, logs.server, passphrase, now).await?;
 
     let public_key = present.key.with_extension("pub");
     let signer = logs.signer()?;
@@ -168,19 +170,22 @@ pub async fn rotate(
 
     let text = fs::read_to_string(file).map_err(io(file))?;
     let path = |path: &Path| scalar(&path.to_string_lossy());
-    let changed = [
+    let mut changed = vec![
         ("prefix", Some(scalar(shard.prefix))),
-        ("database", Some(path(&relative.join(DATABASE)))),
         ("key", Some(path(&relative.join(KEY)))),
         ("window", written(shard.window)),
     ];
-    let retired = [
+    let mut retired = vec![
         ("prefix", scalar(&present.prefix)),
-        ("database", path(&present.database)),
         ("public-key", path(&public_key)),
         ("until", timestamp(shard.until)),
         ("rfc6962-reads", present.rfc6962_reads.to_string()),
     ];
+    // On a server both are found by their keys.
+    if logs.server.is_none() {
+        changed.push(("database", Some(path(&relative.join(DATABASE)))));
+        retired.push(("database", path(&present.database)));
+    }
     let new_text = change(&text, &changed, &retired).map_err(|Unchangeable(reason)| {
         RotateError::Unchangeable {
             file: file.to_owned(),
@@ -217,9 +222,14 @@ pub async fn rotate(
 async fn make(
     directory: &Path,
     origin: &str,
+    server: Option<&Server>,
     passphrase: Option<&str>,
     now: OffsetDateTime,
 ) -> Result<(), RotateError> {
+    let config = |directory: &Path| match server {
+        Some(server) => ctlog::Config::new(server.clone(), origin.to_owned()),
+        None => ctlog::Config::new(directory.join(DATABASE), origin.to_owned()),
+    };
     let taken = |reason: &dyn ToString| RotateError::Taken {
         directory: directory.to_owned(),
         origin: origin.to_owned(),
@@ -227,11 +237,15 @@ async fn make(
     };
     if directory.exists() {
         // Made by an attempt that ended before the configuration was exchanged.
-        let config = ctlog::Config::new(directory.join(DATABASE), origin.to_owned());
+        let config = config(directory);
         let pem = crate::authority::file::load_private_key_der(&directory.join(KEY), passphrase);
         let pem = pem.map_err(|error| taken(&error))?;
         let signer = LogSigner::from_private_key(&pem).map_err(|error| taken(&error))?;
-        let reader = Reader::open(&config, signer.verifier()).await;
+        let mut reader = Reader::open(&config, signer.verifier()).await;
+        if let (Some(_), Err(LogError::Store(StoreError::Missing(_)))) = (server, &reader) {
+            Log::create(&config, &signer, now).await?;
+            reader = Reader::open(&config, signer.verifier()).await;
+        }
         let reader = reader.map_err(|error| taken(&error))?;
         return match reader.head().size {
             0 => Ok(()),
@@ -259,14 +273,19 @@ async fn make(
     };
     write(&unfinished.join(KEY), 0o600, &pem)?;
     let signer = LogSigner::from_private_key(&key).map_err(LogError::from)?;
-    let config = ctlog::Config::new(unfinished.join(DATABASE), origin.to_owned());
-    Log::create(&config, &signer, now).await?;
+    if server.is_none() {
+        Log::create(&config(&unfinished), &signer, now).await?;
+    }
     sync_directories([unfinished.clone()])?;
     fs::rename(&unfinished, directory).map_err(io)?;
     let above = directory
         .parent()
         .filter(|above| !above.as_os_str().is_empty());
     sync_directories([above.unwrap_or_else(|| Path::new(".")).to_owned()])?;
+    // On a server only after the key is at its place: a log whose key was lost keeps its name.
+    if server.is_some() {
+        Log::create(&config(directory), &signer, now).await?;
+    }
     Ok(())
 }
 

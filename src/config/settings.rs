@@ -44,12 +44,17 @@ pub struct Settings {
     pub environments: Option<Vec<String>>,
     /// The certification authority.
     pub authority: AuthoritySettings,
+    /// The PostgreSQL database of log and ledger; without it they are in the files named below.
+    pub database: Option<String>,
+    /// The password there, if one is asked for.
+    pub database_password: Option<Secret>,
     /// The transparency log.
     pub log: LogSettings,
     /// Those that took their last entry before it.
     #[serde(default)]
     pub retired_logs: Vec<RetiredLogSettings>,
     /// The ledger.
+    #[serde(default)]
     pub ledger: LedgerSettings,
     /// The deployment's other services.
     #[serde(default)]
@@ -128,7 +133,8 @@ pub enum Secret {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LogSettings {
-    /// Its database.
+    /// Its database, where that is a file.
+    #[serde(default = "default_log_database")]
     pub database: PathBuf,
     /// Its key.
     pub key: PathBuf,
@@ -180,8 +186,8 @@ impl LogSettings {
 pub struct RetiredLogSettings {
     /// Below which path it is mounted.
     pub prefix: String,
-    /// Its database.
-    pub database: PathBuf,
+    /// Its database, where that is a file; otherwise it is where the newest log is.
+    pub database: Option<PathBuf>,
     /// The file with its public key in PEM. Its private key has nothing left to do.
     pub public_key: PathBuf,
     /// When it took its last entry: verifiers believe it so long.
@@ -194,12 +200,11 @@ pub struct RetiredLogSettings {
 
 /// The ledger's files.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LedgerSettings {
-    /// Its database.
+    /// Its database, where that is a file.
     pub database: PathBuf,
     /// How often it is compared with the log, in seconds; 0 means never.
-    #[serde(default = "default_audit_seconds")]
     pub audit_seconds: u32,
 }
 
@@ -338,6 +343,19 @@ fn default_prefix() -> String {
     LOG_PREFIX.to_owned()
 }
 
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        Self {
+            database: PathBuf::from("ledger.sqlite"),
+            audit_seconds: DEFAULT_AUDIT_SECONDS,
+        }
+    }
+}
+
+fn default_log_database() -> PathBuf {
+    PathBuf::from("log/log.sqlite")
+}
+
 const fn default_listen() -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5555)
 }
@@ -351,10 +369,6 @@ pub(super) fn default_trusted_proxies() -> Vec<IpNet> {
 
 const fn default_reload_seconds() -> u32 {
     DEFAULT_RELOAD_SECONDS
-}
-
-const fn default_audit_seconds() -> u32 {
-    DEFAULT_AUDIT_SECONDS
 }
 
 /// How often ledger and log are compared unless somebody says otherwise.

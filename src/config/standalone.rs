@@ -11,9 +11,11 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::settings::{
-    DEFAULT_RELOAD_SECONDS, Limits, LogSettings, RetiredLogSettings, default_trusted_proxies,
+    DEFAULT_RELOAD_SECONDS, Limits, LogSettings, RetiredLogSettings, Secret,
+    default_trusted_proxies,
 };
-use super::{ConfigError, Logs, PublicUrl, ServerCertificate, Tls, line_of, read_yaml};
+use super::{ConfigError, Logs, PublicUrl, ServerCertificate, Tls, line_of, logs, read_yaml};
+use crate::database::Server;
 use crate::telemetry::LogFormat;
 
 /// What the file says. Unknown fields are refused.
@@ -32,6 +34,10 @@ struct LogServerSettings {
     /// How often the certificate is looked at, in seconds; 0 means on SIGHUP only.
     #[serde(default = "default_reload_seconds")]
     reload_seconds: u32,
+    /// The PostgreSQL database it is in; without it, it is in a file.
+    database: Option<String>,
+    /// The password there.
+    database_password: Option<Secret>,
     /// The log that takes entries.
     log: LogSettings,
     /// Those that took their last before it.
@@ -75,6 +81,7 @@ pub struct LogConfig {
     base: PathBuf,
     settings: LogServerSettings,
     public_url: PublicUrl,
+    server: Option<Server>,
 }
 
 /// Who may come, and how many at once.
@@ -128,10 +135,16 @@ impl LogConfig {
             let reason = "roots: a log that runs alone needs a file with the roots it accepts";
             return Err(("log", reason.to_owned()));
         }
+        let server = logs::server(
+            &base,
+            settings.database.as_deref(),
+            settings.database_password.as_ref(),
+        )?;
         let config = Self {
             base,
             settings,
             public_url,
+            server,
         };
         config.logs().check()?;
         Ok(config)
@@ -144,6 +157,7 @@ impl LogConfig {
             public_url: &self.public_url,
             log: &self.settings.log,
             retired: &self.settings.retired_logs,
+            server: self.server.as_ref(),
         }
     }
 

@@ -1,9 +1,10 @@
 //! What is configured of the log, as it is written and as it is checked.
 
+use super::Log;
 use super::checkpoint::is_origin;
 use super::error::LogError;
-use super::merkle::Hash;
-use super::store::postgres::PostgresStore;
+use super::merkle::{HASH_LENGTH, Hash};
+use super::store::postgres::{self, PostgresStore};
 use super::store::sqlite::SqliteStore;
 use super::store::{Head, Store, StoreError};
 use crate::database::Server;
@@ -117,6 +118,33 @@ impl Database {
             }
         })
     }
+}
+
+impl Log {
+    /// When the log with this ID was created, whether or not a process has it open.
+    ///
+    /// # Errors
+    /// [`LogError::Store`]: there is no log, or it cannot be read.
+    pub async fn created(
+        config: &Config,
+        log_id: &[u8; HASH_LENGTH],
+    ) -> Result<OffsetDateTime, LogError> {
+        let store = config.database.open_read_only(log_id).await?;
+        let state = store.state().await;
+        store.close().await;
+        let nanoseconds = i128::from(state?.created_ms) * 1_000_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
+            .map_err(|_| StoreError::Malformed("the time of creation").into())
+    }
+}
+
+/// Brings the logs' tables on a server to the shape this version needs, making them if there are none.
+///
+/// # Errors
+/// [`LogError::Store`].
+pub async fn upgrade(server: &Server) -> Result<(), LogError> {
+    let upgraded = server.migrate(&postgres::migrations()).await;
+    Ok(upgraded.map_err(StoreError::from)?)
 }
 
 impl From<PathBuf> for Database {

@@ -16,6 +16,7 @@
 //! | [`sequencer`], `turn` | the one task that appends, and how it shares a log with others |
 //! | [`store`] | where everything is kept |
 //! | [`chain`], [`submission`] | what others may submit |
+//! | [`moving`] | from a file to a server |
 //! | [`recovery`], [`check`] | the short and the long look at what is stored |
 //! | [`error`] | what can go wrong, and whose it is |
 
@@ -26,6 +27,7 @@ pub mod config;
 pub mod entry;
 pub mod error;
 pub mod merkle;
+pub mod moving;
 mod proofs;
 mod reads;
 mod records;
@@ -37,7 +39,7 @@ pub mod submission;
 pub mod tile;
 mod turn;
 
-pub use config::{Config, Database, Window};
+pub use config::{Config, Database, Window, upgrade};
 pub use error::{AppendError, Fatal, LogError};
 pub use proofs::RawEntry;
 pub use reads::Reader;
@@ -55,7 +57,7 @@ use recovery::{RecoveryError, recover};
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
 use signer::{LogSigner, LogVerifier};
 use std::sync::Arc;
-use store::{Head, Store, StoreError};
+use store::{Head, Store};
 use submission::{Accepted, Policy, Submission};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -127,22 +129,6 @@ impl Log {
         head.checkpoint = checkpoint.sign(signer)?;
         let log_id = signer.verifier().log_id();
         Ok(config.database.create(&origin, &log_id, &head).await?)
-    }
-
-    /// When the log with this ID was created, whether or not a process has it open.
-    ///
-    /// # Errors
-    /// [`LogError::Store`]: there is no log, or it cannot be read.
-    pub async fn created(
-        config: &Config,
-        log_id: &[u8; HASH_LENGTH],
-    ) -> Result<OffsetDateTime, LogError> {
-        let store = config.database.open_read_only(log_id).await?;
-        let state = store.state().await;
-        store.close().await;
-        let nanoseconds = i128::from(state?.created_ms) * 1_000_000;
-        OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
-            .map_err(|_| StoreError::Malformed("the time of creation").into())
     }
 
     /// Opens a log, in a file for this process alone, after checking that what is stored is this log and

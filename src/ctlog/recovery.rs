@@ -10,7 +10,7 @@ use super::merkle::{
     level_width, perfect_root,
 };
 use super::signer::LogVerifier;
-use super::store::{Head, State, Store, StoreError};
+use super::store::{Head, State, Store, StoreError, TilePlace};
 
 /// Why stored data is not the log it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,8 +67,7 @@ pub async fn recover(
     let mut tiles: [Vec<u8>; TILE_LEVELS as usize] = Default::default();
     for (level, edge_tile) in (0..TILE_LEVELS).zip(&mut tiles) {
         if edge_width(level, size) > 0 {
-            let tile = store.tile(level, edge_position(level, size)).await?;
-            *edge_tile = tile.unwrap_or_default();
+            *edge_tile = tile_at(store, (level, edge_position(level, size)), size).await?;
         }
     }
     let edge = Edge::from_tiles(size, tiles.clone())?;
@@ -146,6 +145,22 @@ pub fn check_extent(state: &State) -> Result<(), RecoveryError> {
     Ok(())
 }
 
+/// A tile as it was in a tree of `size` leaves. Others may write while this one looks, and a tile grows at
+/// its end; where nobody has, one that is too wide stays so, and does not fit.
+async fn tile_at(
+    store: &dyn Store,
+    (level, n): TilePlace,
+    size: u64,
+) -> Result<Vec<u8>, RecoveryError> {
+    let mut tile = store.tile(level, n).await?.unwrap_or_default();
+    let width = level_width(level, size).saturating_sub(n * TILE_WIDTH as u64);
+    let length = usize::try_from(width).unwrap_or(TILE_WIDTH).min(TILE_WIDTH) * HASH_LENGTH;
+    if tile.len() > length && store.state().await?.head.size > size {
+        tile.truncate(length);
+    }
+    Ok(tile)
+}
+
 /// Hashes the entries of the last data tile and compares with the hash tile above.
 async fn check_newest_entries(store: &dyn Store, size: u64) -> Result<(), RecoveryError> {
     let Some(last) = size.checked_sub(1) else {
@@ -153,7 +168,7 @@ async fn check_newest_entries(store: &dyn Store, size: u64) -> Result<(), Recove
     };
     let n = last / TILE_WIDTH as u64;
     let first = n * TILE_WIDTH as u64;
-    let tile = store.tile(0, n).await?.unwrap_or_default();
+    let tile = tile_at(store, (0, n), size).await?;
     let entries = store.entries(first..size).await?;
     let (hashes, _) = tile.as_chunks::<HASH_LENGTH>();
     if hashes.len() != entries.len() {

@@ -1,6 +1,6 @@
 use super::chain::ChainError;
 use super::entry::TileLeaf;
-use super::store::CommitError;
+use super::store::{CommitError, StoreError};
 use super::submission::SubmissionError;
 use super::testing::{
     Fault, ORIGIN, TestAuthority, TestLog, at, config, entry, log_entries, log_entry, poison,

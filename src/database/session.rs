@@ -99,10 +99,16 @@ fn session_settings() -> String {
     )
 }
 
-/// What a statement ended with that was not answered in time.
-#[must_use]
-pub fn lost() -> sqlx::Error {
-    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+/// The answer, or an error where it does not come. A connection whose answer did not come must not be
+/// used again.
+///
+/// # Errors
+/// As the answer, and an error of input and output after [`PATIENCE`].
+pub async fn wait<T>(
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let late = || Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    timeout(PATIENCE, answer).await.unwrap_or_else(|_| late())
 }
 
 type Found = (i32, String, String, String, String, bool);

@@ -117,6 +117,8 @@ impl Stack {
                 common_name: "Vouchsafe development",
                 curve: Curve::P256,
                 passphrase_file: None,
+                database: None,
+                database_password_file: None,
                 issuers: "",
                 development: true,
             };

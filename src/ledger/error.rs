@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::database::DatabaseError;
+
 /// A failure of the ledger. None of them is the caller's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -18,6 +20,25 @@ pub enum LedgerError {
         /// The path that is taken.
         path: PathBuf,
     },
+    /// A database on a server has one ledger.
+    #[error(
+        "the database {database} has a ledger already; a new deployment needs a database of its own"
+    )]
+    Taken {
+        /// Which.
+        database: String,
+    },
+    /// A ledger on its way to a server meets other rows there.
+    #[error(
+        "row {id} is another one in the database than in the file; nothing was changed there that was there"
+    )]
+    Differs {
+        /// The number of the row.
+        id: i64,
+    },
+    /// The server is not one to be trusted with a ledger, or cannot be reached.
+    #[error(transparent)]
+    Server(#[from] DatabaseError),
     /// The file is a database of something else, or no database.
     #[error("{path} is not a ledger")]
     NotALedger {

@@ -1,28 +1,40 @@
 //! The ledger: what was issued, to whom, and where the log put it.
 //!
 //! A certificate may leave only after [`Ledger::record`] has returned, and `record` returns only
-//! when the row has been synced to disk. One task writes; rows that arrive while a commit is in
+//! when the row has been synced to disk. It is kept in a file, for one process, or on a PostgreSQL server,
+//! for any number of them. In each process one task writes; rows that arrive while a commit is in
 //! flight share the next one, so durability costs one sync a crowd, not one a certificate.
 //!
 //! The rows answer an operator's questions (what was issued to this identity? where did this
 //! serial come from?) and let an auditor compare what was signed with what the log holds.
 
 mod error;
+mod moving;
+mod postgres;
 mod record;
+mod row;
 mod sqlite;
+mod store;
 mod writer;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sqlx::Connection as _;
-use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use error::LedgerError;
+pub use moving::move_rows;
+use postgres::PostgresStore;
 pub use record::{Query, Record, Row};
-use sqlite::Entry;
+use row::Entry;
+use sqlite::SqliteStore;
+pub use store::Numbered;
+use store::Store;
 use writer::{Message, Writer};
+
+use crate::database::Server;
 
 /// An open ledger. The one writer lives as a task on the runtime that opened it.
 #[derive(Debug)]
@@ -33,11 +45,21 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Makes a new, empty ledger at `path`, readable by its owner alone, and opens it.
+    /// Makes a new, empty ledger, in a file readable by its owner alone, and opens it.
     ///
     /// # Errors
-    /// Refuses a path where anything exists; leaves no file behind when it fails.
-    pub async fn create(path: &Path) -> Result<Self, LedgerError> {
+    /// Refuses a path where anything exists, and a database that has a ledger; leaves no file behind
+    /// when it fails.
+    pub async fn create(place: impl Into<Place>) -> Result<Self, LedgerError> {
+        match place.into() {
+            Place::Sqlite(path) => Self::create_file(&path).await,
+            Place::Postgres(server) => {
+                Self::run(Arc::new(PostgresStore::create(&server).await?), QUEUE).await
+            }
+        }
+    }
+
+    async fn create_file(path: &Path) -> Result<Self, LedgerError> {
         let path = absolute(path)?;
         let failed = |source: std::io::Error| {
             if source.kind() == std::io::ErrorKind::AlreadyExists {
@@ -65,45 +87,56 @@ impl Ledger {
         }
     }
 
-    /// Opens the ledger at `path`, bringing its tables to the shape this version needs.
+    /// Opens the ledger; that in a file is brought to the shape this version needs.
     ///
     /// # Errors
-    /// Refuses a missing file, a file that is not a ledger, and a database that will not promise
+    /// Refuses a missing ledger, a file that is something else, and a database that will not promise
     /// durability.
-    pub async fn open(path: &Path) -> Result<Self, LedgerError> {
-        let path = existing(path).await?;
-        sqlite::check_is_ledger(&path).await?;
-        Self::start(path, QUEUE).await
+    pub async fn open(place: impl Into<Place>) -> Result<Self, LedgerError> {
+        match place.into() {
+            Place::Sqlite(path) => {
+                let path = existing(&path).await?;
+                sqlite::check_is_ledger(&path).await?;
+                Self::start(path, QUEUE).await
+            }
+            Place::Postgres(server) => {
+                Self::run(Arc::new(PostgresStore::open(&server).await?), QUEUE).await
+            }
+        }
     }
 
-    /// Opens the ledger at `path` for searching only; another process may be writing it meanwhile.
+    /// Opens the ledger for searching only; other processes may be writing it meanwhile.
     ///
     /// # Errors
-    /// Refuses a missing file and a file that is not a ledger.
-    pub async fn open_read_only(path: &Path) -> Result<Reader, LedgerError> {
-        let path = existing(path).await?;
-        sqlite::check_is_ledger(&path).await?;
-        Ok(Reader {
-            pool: sqlite::reader_pool(&path),
-        })
+    /// Refuses a missing ledger and a file that is not one.
+    pub async fn open_read_only(place: impl Into<Place>) -> Result<Reader, LedgerError> {
+        let store: Arc<dyn Store> = match place.into() {
+            Place::Sqlite(path) => {
+                let path = existing(&path).await?;
+                sqlite::check_is_ledger(&path).await?;
+                Arc::new(SqliteStore::new(path))
+            }
+            Place::Postgres(server) => Arc::new(PostgresStore::open(&server).await?),
+        };
+        Ok(Reader { store })
     }
 
     async fn start(path: PathBuf, capacity: usize) -> Result<Self, LedgerError> {
         let mut connection = sqlite::connect_writer(&path).await?;
-        if let Err(error) = sqlite::migrate(&mut connection).await {
-            connection.close().await.map_err(LedgerError::Open)?;
-            return Err(error);
-        }
-        // What another process left in the journal may be in the page cache only.
-        sqlite::settle(&mut connection)
-            .await
-            .map_err(LedgerError::Open)?;
+        let migrated = sqlite::migrate(&mut connection).await;
+        connection.close().await.map_err(LedgerError::Open)?;
+        migrated?;
+        Self::run(Arc::new(SqliteStore::new(path)), capacity).await
+    }
+
+    async fn run(store: Arc<dyn Store>, capacity: usize) -> Result<Self, LedgerError> {
+        let connection = store.connect().await?;
         let (queue, waiting) = mpsc::channel(capacity);
         let (state, writable) = watch::channel(true);
         let reader = Reader {
-            pool: sqlite::reader_pool(&path),
+            store: Arc::clone(&store),
         };
-        tokio::spawn(Writer::new(path, connection, waiting, state).run());
+        tokio::spawn(Writer::new(store, connection, waiting, state).run());
         Ok(Self {
             queue,
             writable,
@@ -167,7 +200,7 @@ impl Ledger {
         if !*self.writable.borrow() {
             return Err(LedgerError::Unavailable);
         }
-        sqlite::ping(&self.reader.pool).await
+        self.reader.store.ping().await
     }
 
     /// Takes no more rows, writes those that wait, and returns when the database is closed.
@@ -176,14 +209,14 @@ impl Ledger {
         self.queue.send(Message::Close).await.ok();
         let mut writable = self.writable.clone();
         while writable.changed().await.is_ok() {}
-        self.reader.pool.close().await;
+        self.reader.store.close().await;
     }
 }
 
 /// A ledger opened for searching only.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    pool: SqlitePool,
+    store: Arc<dyn Store>,
 }
 
 impl Reader {
@@ -192,7 +225,7 @@ impl Reader {
     /// # Errors
     /// Fails when the database cannot be read or a matching row is damaged.
     pub async fn find(&self, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError> {
-        sqlite::find(&self.pool, query, limit).await
+        self.store.find(query, limit).await
     }
 
     /// How many rows there are. It counts them one by one: not for every request.
@@ -200,7 +233,7 @@ impl Reader {
     /// # Errors
     /// Fails when the database cannot be read.
     pub async fn count(&self) -> Result<u64, LedgerError> {
-        sqlite::count(&self.pool).await
+        self.store.count().await
     }
 
     /// Rows in the order of writing, from the one after number `id`, at most `limit` of them, with
@@ -209,7 +242,7 @@ impl Reader {
     /// # Errors
     /// Fails when the database cannot be read.
     pub async fn rows_after(&self, id: i64, limit: u32) -> Result<Vec<Numbered>, LedgerError> {
-        sqlite::rows_after(&self.pool, id, limit).await
+        self.store.rows_after(id, limit).await
     }
 
     /// Those of some serial numbers that are in the ledger. At most a few hundred at once.
@@ -217,19 +250,45 @@ impl Reader {
     /// # Errors
     /// Fails when the database cannot be read.
     pub async fn recorded(&self, serials: &[[u8; 20]]) -> Result<HashSet<[u8; 20]>, LedgerError> {
-        sqlite::recorded(&self.pool, serials).await
+        self.store.recorded(serials).await
     }
 
     /// Whether the rows' numbers follow each other without a gap, so that a gap is a row that somebody
     /// took away.
     #[must_use]
-    pub const fn numbers_are_dense(&self) -> bool {
-        true
+    pub fn numbers_are_dense(&self) -> bool {
+        self.store.numbers_are_dense()
     }
 }
 
-/// A row with its number in the order of writing.
-pub type Numbered = (i64, Result<Row, LedgerError>);
+/// Where a ledger is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a file of its own.
+    Sqlite(PathBuf),
+    /// In a database on a server.
+    Postgres(Server),
+}
+
+impl From<&Path> for Place {
+    fn from(path: &Path) -> Self {
+        Self::Sqlite(path.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Place {
+    fn from(path: &PathBuf) -> Self {
+        Self::Sqlite(path.clone())
+    }
+}
+
+/// Brings the ledger's tables on a server to the shape this version needs, making them if there are none.
+///
+/// # Errors
+/// [`LedgerError::Server`].
+pub async fn upgrade(server: &Server) -> Result<(), LedgerError> {
+    Ok(server.migrate(&postgres::migrations()).await?)
+}
 
 /// An absolute path is never taken for one of SQLite's special names, such as `:memory:`.
 fn absolute(path: &Path) -> Result<PathBuf, LedgerError> {
@@ -254,5 +313,7 @@ async fn existing(path: &Path) -> Result<PathBuf, LedgerError> {
 /// running on, about a second's wait.
 const QUEUE: usize = 1024;
 
+#[cfg(test)]
+mod postgres_tests;
 #[cfg(test)]
 mod tests;

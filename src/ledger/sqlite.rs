@@ -1,18 +1,111 @@
 //! The ledger's SQL, for SQLite: how the file is opened, rows written and found.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::row::{COLUMNS, Entry, Stored};
+use super::store::{Numbered, Store, Writing};
+use super::{LedgerError, Query, Row};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
-use time::OffsetDateTime;
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, FromRow as _, Row as _, SqliteConnection,
+};
 
-use super::{LedgerError, Numbered, Query, Record, Row};
+/// A ledger in a file.
+#[derive(Debug)]
+pub(super) struct SqliteStore {
+    path: PathBuf,
+    pool: SqlitePool,
+}
+
+impl SqliteStore {
+    pub(super) fn new(path: PathBuf) -> Self {
+        let pool = reader_pool(&path);
+        Self { path, pool }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for SqliteStore {
+    async fn connect(&self) -> Result<Box<dyn Writing>, LedgerError> {
+        let mut connection = connect_writer(&self.path).await?;
+        match settle(&mut connection).await {
+            Ok(()) => Ok(Box::new(connection)),
+            Err(error) => {
+                connection.close().await.ok();
+                Err(LedgerError::Open(error))
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        // What a file does not give now it does not give in a second either.
+        Duration::ZERO
+    }
+
+    async fn find(&self, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError> {
+        find(&self.pool, query, limit).await
+    }
+
+    async fn rows_after(&self, id: i64, limit: u32) -> Result<Vec<Numbered>, LedgerError> {
+        rows_after(&self.pool, id, limit).await
+    }
+
+    async fn recorded(&self, serials: &[[u8; 20]]) -> Result<HashSet<[u8; 20]>, LedgerError> {
+        recorded(&self.pool, serials).await
+    }
+
+    fn numbers_are_dense(&self) -> bool {
+        true
+    }
+
+    async fn count(&self) -> Result<u64, LedgerError> {
+        count(&self.pool).await
+    }
+
+    async fn ping(&self) -> Result<(), LedgerError> {
+        ping(&self.pool).await
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl Writing for SqliteConnection {
+    async fn insert_all(&mut self, entries: &[&Entry]) -> Result<(), sqlx::Error> {
+        insert_all(self, entries).await
+    }
+
+    async fn insert_each(
+        &mut self,
+        entries: &[&Entry],
+    ) -> Result<Vec<Result<(), LedgerError>>, sqlx::Error> {
+        insert_each(self, entries).await
+    }
+
+    fn is_refusal(&self, error: &sqlx::Error) -> bool {
+        is_refusal(error)
+    }
+
+    async fn look_again(&mut self, entries: &[&Entry]) -> Vec<Result<bool, sqlx::Error>> {
+        let mut found = Vec::with_capacity(entries.len());
+        for entry in entries {
+            found.push(contains(self, entry).await);
+        }
+        found
+    }
+
+    async fn finish(self: Box<Self>) -> Result<(), sqlx::Error> {
+        self.close().await
+    }
+}
 
 /// Brings the database to the shape this version needs, making it if it is empty.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), LedgerError> {
@@ -111,7 +204,7 @@ async fn check_durable(connection: &mut SqliteConnection) -> Result<(), LedgerEr
 }
 
 /// Connections that can only read, opened as they are needed.
-pub(super) fn reader_pool(path: &Path) -> SqlitePool {
+fn reader_pool(path: &Path) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(BUSY_TIMEOUT)
@@ -140,37 +233,9 @@ fn not_a_ledger(error: sqlx::Error, path: &Path) -> LedgerError {
     }
 }
 
-/// A record whose numbers fit the database and whose extension values are JSON text already, so
-/// that the one writer does not spend its time on either.
-#[derive(Debug)]
-pub(super) struct Entry {
-    record: Record,
-    extensions: String,
-    log_index: Option<i64>,
-    sct_timestamp_ms: i64,
-}
-
-impl Entry {
-    pub(super) fn new(record: Record) -> Result<Self, LedgerError> {
-        let out_of_range = |field| move |_| LedgerError::OutOfRange { field };
-        Ok(Self {
-            extensions: serde_json::to_string(&record.extensions)
-                .map_err(LedgerError::Extensions)?,
-            log_index: record
-                .log_index
-                .map(i64::try_from)
-                .transpose()
-                .map_err(out_of_range("log index"))?,
-            sct_timestamp_ms: i64::try_from(record.sct_timestamp_ms)
-                .map_err(out_of_range("SCT timestamp"))?,
-            record,
-        })
-    }
-}
-
 /// Inserts rows, all or none: a batch of one chunk is one statement, which is a transaction by
 /// itself; a longer one is a transaction of several.
-pub(super) async fn insert_all(
+async fn insert_all(
     connection: &mut SqliteConnection,
     entries: &[&Entry],
 ) -> Result<(), sqlx::Error> {
@@ -189,7 +254,7 @@ pub(super) async fn insert_all(
 
 /// Inserts rows one by one in one transaction, for a batch that holds a bad one: the answers tell
 /// which rows the database refused. The rest are committed.
-pub(super) async fn insert_each(
+async fn insert_each(
     connection: &mut SqliteConnection,
     entries: &[&Entry],
 ) -> Result<Vec<Result<(), LedgerError>>, sqlx::Error> {
@@ -207,7 +272,7 @@ pub(super) async fn insert_each(
 
 /// Whether the error is the database's verdict on a row, after which the statement has left
 /// nothing behind and the connection is sound.
-pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+fn is_refusal(error: &sqlx::Error) -> bool {
     result_code(error).is_some_and(|code| code & 0xff == SQLITE_CONSTRAINT)
 }
 
@@ -247,10 +312,7 @@ pub(super) async fn settle(connection: &mut SqliteConnection) -> Result<(), sqlx
 }
 
 /// Whether this very certificate, not merely another with its serial, is in the ledger.
-pub(super) async fn contains(
-    connection: &mut SqliteConnection,
-    entry: &Entry,
-) -> Result<bool, sqlx::Error> {
+async fn contains(connection: &mut SqliteConnection, entry: &Entry) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM certificates WHERE serial = ? AND sha256 = ?)")
         .bind(entry.record.serial.as_slice())
         .bind(entry.record.sha256.as_slice())
@@ -258,11 +320,7 @@ pub(super) async fn contains(
         .await
 }
 
-pub(super) async fn find(
-    pool: &SqlitePool,
-    query: &Query,
-    limit: u32,
-) -> Result<Vec<Row>, LedgerError> {
+async fn find(pool: &SqlitePool, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError> {
     let column = match query {
         Query::Identity(_) => "identity",
         Query::Serial(_) => "serial",
@@ -285,7 +343,7 @@ pub(super) async fn find(
     rows.iter().map(decode).collect()
 }
 
-pub(super) async fn count(pool: &SqlitePool) -> Result<u64, LedgerError> {
+async fn count(pool: &SqlitePool) -> Result<u64, LedgerError> {
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM certificates")
         .fetch_one(pool)
         .await
@@ -293,11 +351,7 @@ pub(super) async fn count(pool: &SqlitePool) -> Result<u64, LedgerError> {
     Ok(count.unsigned_abs())
 }
 
-pub(super) async fn rows_after(
-    pool: &SqlitePool,
-    id: i64,
-    limit: u32,
-) -> Result<Vec<Numbered>, LedgerError> {
+async fn rows_after(pool: &SqlitePool, id: i64, limit: u32) -> Result<Vec<Numbered>, LedgerError> {
     let sql = AssertSqlSafe(format!(
         "SELECT id, {COLUMNS} FROM certificates WHERE id > ? ORDER BY id LIMIT ?"
     ));
@@ -307,15 +361,14 @@ pub(super) async fn rows_after(
         .fetch_all(pool)
         .await
         .map_err(LedgerError::Read)?;
-    let numbered = |row| Ok((row_number(row)?, decode(row)));
+    let numbered = |row: &SqliteRow| {
+        let id = row.try_get("id").map_err(LedgerError::Read)?;
+        Ok((id, decode(row)))
+    };
     rows.iter().map(numbered).collect()
 }
 
-fn row_number(row: &SqliteRow) -> Result<i64, LedgerError> {
-    row.try_get("id").map_err(LedgerError::Read)
-}
-
-pub(super) async fn recorded(
+async fn recorded(
     pool: &SqlitePool,
     serials: &[[u8; 20]],
 ) -> Result<HashSet<[u8; 20]>, LedgerError> {
@@ -324,15 +377,16 @@ pub(super) async fn recorded(
     }
     let marks = vec!["?"; serials.len()].join(",");
     let sql = format!("SELECT serial FROM certificates WHERE serial IN ({marks})");
-    let mut select = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+    let mut select = sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql)).persistent(false);
     for serial in serials {
         select = select.bind(serial.as_slice());
     }
-    let rows = select.fetch_all(pool).await.map_err(LedgerError::Read)?;
-    Ok(rows.iter().filter_map(|row| bytes(row, "serial")).collect())
+    let found = select.fetch_all(pool).await.map_err(LedgerError::Read)?;
+    let found = found.into_iter();
+    Ok(found.filter_map(|serial| serial.try_into().ok()).collect())
 }
 
-pub(super) async fn ping(pool: &SqlitePool) -> Result<(), LedgerError> {
+async fn ping(pool: &SqlitePool) -> Result<(), LedgerError> {
     sqlx::query("SELECT id FROM certificates LIMIT 1")
         .fetch_optional(pool)
         .await
@@ -379,51 +433,8 @@ async fn insert(connection: &mut SqliteConnection, entries: &[&Entry]) -> Result
 }
 
 fn decode(row: &SqliteRow) -> Result<Row, LedgerError> {
-    let id = row.try_get("id").map_err(LedgerError::Read)?;
-    let damaged = |column| LedgerError::Damaged { id, column };
-    let log_index: Option<i64> = row.try_get("log_index").map_err(|_| damaged("log_index"))?;
-    let extensions: &str = row
-        .try_get("extensions")
-        .map_err(|_| damaged("extensions"))?;
-    Ok(Record {
-        serial: bytes(row, "serial").ok_or_else(|| damaged("serial"))?,
-        sha256: bytes(row, "sha256").ok_or_else(|| damaged("sha256"))?,
-        identity: row.try_get("identity").map_err(|_| damaged("identity"))?,
-        identity_kind: row
-            .try_get("identity_kind")
-            .map_err(|_| damaged("identity_kind"))?,
-        issuer: row.try_get("issuer").map_err(|_| damaged("issuer"))?,
-        subject: row.try_get("subject").map_err(|_| damaged("subject"))?,
-        extensions: serde_json::from_str(extensions).map_err(|_| damaged("extensions"))?,
-        not_before: moment(row, "not_before").ok_or_else(|| damaged("not_before"))?,
-        not_after: moment(row, "not_after").ok_or_else(|| damaged("not_after"))?,
-        log_id: bytes(row, "log_id").ok_or_else(|| damaged("log_id"))?,
-        log_index: log_index
-            .map(u64::try_from)
-            .transpose()
-            .map_err(|_| damaged("log_index"))?,
-        sct_timestamp_ms: integer(row, "sct_timestamp_ms")
-            .and_then(|ms| u64::try_from(ms).ok())
-            .ok_or_else(|| damaged("sct_timestamp_ms"))?,
-        token_sha256: bytes(row, "token_sha256").ok_or_else(|| damaged("token_sha256"))?,
-        key_sha256: bytes(row, "key_sha256").ok_or_else(|| damaged("key_sha256"))?,
-        issued_at: moment(row, "issued_at").ok_or_else(|| damaged("issued_at"))?,
-        certificate: row
-            .try_get("certificate")
-            .map_err(|_| damaged("certificate"))?,
-    })
-}
-
-fn bytes<const N: usize>(row: &SqliteRow, column: &str) -> Option<[u8; N]> {
-    row.try_get::<&[u8], _>(column).ok()?.try_into().ok()
-}
-
-fn integer(row: &SqliteRow, column: &str) -> Option<i64> {
-    row.try_get(column).ok()
-}
-
-fn moment(row: &SqliteRow, column: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp(integer(row, column)?).ok()
+    let stored = Stored::from_row(row);
+    stored.map_err(LedgerError::Read)?.into_record()
 }
 
 /// SQLite's extended result code; its low byte is the primary code.
@@ -442,8 +453,6 @@ const SYNCHRONOUS_FULL: i64 = 2;
 const SQLITE_CONSTRAINT: i32 = 19;
 const SQLITE_NOTADB: i32 = 26;
 
-const COLUMNS: &str = "serial, sha256, identity, identity_kind, issuer, subject, extensions, not_before, \
-    not_after, log_id, log_index, sct_timestamp_ms, token_sha256, key_sha256, issued_at, certificate";
 /// One row's worth, as many as there are columns.
 const PLACEHOLDERS: &str = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 /// The most rows of one statement.

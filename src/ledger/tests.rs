@@ -74,7 +74,7 @@ pub(super) async fn execute(connection: &mut SqliteConnection, sql: &str) {
 }
 
 /// Records all of them at once; the answers in the order of the records.
-async fn record_together(
+pub(super) async fn record_together(
     ledger: &Arc<Ledger>,
     records: Vec<Record>,
 ) -> Vec<Result<(), LedgerError>> {

@@ -1,14 +1,14 @@
 //! The one task that writes: it gathers rows into group commits and answers each when it is durable.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
 
 use super::LedgerError;
-use super::sqlite::{self, Entry};
+use super::row::Entry;
+use super::store::{Store, Writing};
 use crate::failpoint::FailPoint;
 use crate::telemetry::metrics;
 
@@ -27,23 +27,23 @@ pub(super) type Answer = Result<(), LedgerError>;
 /// The write connection and the queue before it.
 #[derive(Debug)]
 pub(super) struct Writer {
-    path: PathBuf,
+    store: Arc<dyn Store>,
     queue: mpsc::Receiver<Message>,
     /// None after a failure, until the database has been opened again.
-    connection: Option<SqliteConnection>,
+    connection: Option<Box<dyn Writing>>,
     /// Tells the door whether rows can be written; dropped when the writer ends.
     writable: watch::Sender<bool>,
 }
 
 impl Writer {
     pub(super) fn new(
-        path: PathBuf,
-        connection: SqliteConnection,
+        store: Arc<dyn Store>,
+        connection: Box<dyn Writing>,
         queue: mpsc::Receiver<Message>,
         writable: watch::Sender<bool>,
     ) -> Self {
         Self {
-            path,
+            store,
             queue,
             connection: Some(connection),
             writable,
@@ -60,7 +60,7 @@ impl Writer {
             let received = if self.connection.is_some() {
                 self.queue.recv_many(&mut messages, BATCH).await
             } else if let Ok(received) =
-                tokio::time::timeout(RETRY, self.queue.recv_many(&mut messages, BATCH)).await
+                timeout(RETRY, self.queue.recv_many(&mut messages, BATCH)).await
             {
                 received
             } else {
@@ -90,7 +90,7 @@ impl Writer {
             }
         }
         if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
+            && let Err(error) = connection.finish().await
         {
             tracing::warn!(%error, "the ledger's database did not close cleanly; every answered row is saved");
         }
@@ -110,15 +110,13 @@ impl Writer {
                 .map(|_| Err(LedgerError::Unavailable))
                 .collect();
         };
-        let insert = sqlite::insert_all(connection, entries);
+        let insert = connection.insert_all(entries);
         let written = match metrics().ledger.measure(entries.len(), insert).await {
             Ok(()) => {
                 FailPoint::LedgerCommitted.reach();
                 Ok(entries.iter().map(|_| Ok(())).collect())
             }
-            Err(error) if sqlite::is_refusal(&error) => {
-                sqlite::insert_each(connection, entries).await
-            }
+            Err(error) if connection.is_refusal(&error) => connection.insert_each(entries).await,
             Err(error) => Err(error),
         };
         match written {
@@ -135,29 +133,36 @@ impl Writer {
         if let Some(connection) = self.connection.take() {
             // Never used again: after a failed sync, a second one may succeed without having saved
             // what the first one lost. An error of closing adds nothing to the one at hand.
-            connection.close().await.ok();
+            connection.finish().await.ok();
         }
         self.reopen().await;
+        // Where the database is a server it may just be starting again.
+        let opened = timeout(self.store.patience(), async {
+            while self.connection.is_none() {
+                sleep(AGAIN).await;
+                self.reopen().await;
+            }
+        });
+        // Out of patience; what waits is told so.
+        opened.await.ok();
         let error = Arc::new(error);
-        let mut answers = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let found = match &mut self.connection {
-                Some(connection) => sqlite::contains(connection, entry).await.ok(),
-                None => None,
-            };
-            answers.push(match found {
-                Some(true) => Ok(()),
-                Some(false) => Err(LedgerError::NotWritten(Arc::clone(&error))),
-                None => Err(LedgerError::Unavailable),
-            });
-        }
-        answers
+        let Some(connection) = &mut self.connection else {
+            let unknown = entries.iter().map(|_| Err(LedgerError::Unavailable));
+            return unknown.collect();
+        };
+        let found = connection.look_again(entries).await;
+        let answers = found.into_iter().map(|found| match found {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(LedgerError::NotWritten(Arc::clone(&error))),
+            Err(_) => Err(LedgerError::Unavailable),
+        });
+        answers.collect()
     }
 
     /// Opens the database again and proves it sound. On failure the writer stays without a
     /// connection, and tries again with the next batch or after `RETRY`.
     async fn reopen(&mut self) {
-        let mut connection = match sqlite::connect_writer(&self.path).await {
+        let connection = match self.store.connect().await {
             Ok(connection) => connection,
             Err(error) => {
                 tracing::error!(
@@ -167,11 +172,6 @@ impl Writer {
                 return;
             }
         };
-        if let Err(error) = sqlite::settle(&mut connection).await {
-            tracing::error!(%error, "the ledger was opened again but cannot be written");
-            connection.close().await.ok();
-            return;
-        }
         tracing::info!("the ledger can be written again");
         self.connection = Some(connection);
         self.writable.send_replace(true);
@@ -182,9 +182,12 @@ impl Writer {
 const BATCH: usize = 256;
 /// How long a writer without a database waits for rows before it tries to open it again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two attempts while rows wait.
+const AGAIN: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
+    use super::super::sqlite::SqliteStore;
     use super::super::tests::{execute, record, stranger};
     use super::super::{Ledger, Record};
     use super::*;
@@ -194,9 +197,10 @@ mod tests {
         let path = dir.path().join("ledger.db");
         Ledger::create(&path).await.unwrap().close().await;
         let (state, writable) = watch::channel(true);
-        let connection = sqlite::connect_writer(&path).await.unwrap();
+        let store = Arc::new(SqliteStore::new(path));
+        let connection = store.connect().await.unwrap();
         (
-            Writer::new(path, connection, mpsc::channel(1).1, state),
+            Writer::new(store, connection, mpsc::channel(1).1, state),
             writable,
         )
     }

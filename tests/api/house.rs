@@ -197,6 +197,8 @@ pub(crate) async fn deploy(directory: &Path, url: &str, provider: &Provider) -> 
         common_name: "Example",
         curve: Curve::P256,
         passphrase_file: None,
+        database: None,
+        database_password_file: None,
         issuers: &provider.issuers_yaml(),
         development: true,
     };

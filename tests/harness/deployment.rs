@@ -61,6 +61,16 @@ impl Deployment {
 
     /// The same with another build of the program.
     pub(crate) fn create_by(program: &Path, issuer: &Issuer) -> Self {
+        Self::create_with(program, issuer, &[])
+    }
+
+    /// The same with log and ledger in a PostgreSQL database.
+    pub(crate) fn create_in(database: &str, issuer: &Issuer) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_vouchsafe"));
+        Self::create_with(program, issuer, &["--database", database])
+    }
+
+    fn create_with(program: &Path, issuer: &Issuer, more: &[&str]) -> Self {
         let directory =
             tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let address = free_address();
@@ -79,6 +89,7 @@ impl Deployment {
                 "--listen",
                 &address.to_string(),
             ])
+            .args(more)
             .output()
             .expect("the program runs");
         let told = String::from_utf8_lossy(&output.stderr);
@@ -95,6 +106,17 @@ impl Deployment {
         text.push_str("\ndevelopment:\n  allow-http-loopback-issuers: true\n");
         fs::write(settings, text).expect("the configuration is written");
         made
+    }
+
+    /// Another server of the same deployment: the address it will have, and its configuration.
+    pub(crate) fn replica(&self) -> (SocketAddr, PathBuf) {
+        let address = free_address();
+        let text = fs::read_to_string(self.configuration()).expect("a configuration");
+        let own = format!("listen: {}", self.address);
+        let text = text.replace(&own, &format!("listen: {address}"));
+        let file = self.path().join(format!("replica-{}.yaml", address.port()));
+        fs::write(&file, text).expect("a configuration is written");
+        (address, file)
     }
 
     /// The directory that holds its configuration, keys and databases.
@@ -126,9 +148,10 @@ impl Deployment {
     pub(crate) fn start_with(&self, environment: &[(&str, &str)]) -> Server {
         let mut command = Command::new(&self.program);
         command.envs(environment.iter().copied());
-        self.started(command).unwrap_or_else(|status| {
-            panic!("the server ended at its start ({status}): {}", self.talk())
-        })
+        self.started(command, self.address, &self.configuration())
+            .unwrap_or_else(|status| {
+                panic!("the server ended at its start ({status}): {}", self.talk())
+            })
     }
 
     /// Starts the server under another program, given with its arguments. Nothing, if it ended before
@@ -137,11 +160,25 @@ impl Deployment {
         let (first, arguments) = program.split_first()?;
         let mut command = Command::new(first);
         command.args(arguments).arg(&self.program);
-        self.started(command).ok()
+        self.started(command, self.address, &self.configuration())
+            .ok()
+    }
+
+    /// Starts a [replica](Self::replica).
+    pub(crate) fn start_replica(&self, (address, configuration): &(SocketAddr, PathBuf)) -> Server {
+        self.started(Command::new(&self.program), *address, configuration)
+            .unwrap_or_else(|status| {
+                panic!("the server ended at its start ({status}): {}", self.talk())
+            })
     }
 
     /// A server that is ready, or how it ended.
-    fn started(&self, mut command: Command) -> Result<Server, ExitStatus> {
+    fn started(
+        &self,
+        mut command: Command,
+        address: SocketAddr,
+        configuration: &Path,
+    ) -> Result<Server, ExitStatus> {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
@@ -151,7 +188,7 @@ impl Deployment {
         let spawned = Instant::now();
         let child = command
             .args(["serve", "--config"])
-            .arg(self.configuration())
+            .arg(configuration)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
@@ -161,7 +198,7 @@ impl Deployment {
             child,
             startup: Duration::ZERO,
         };
-        while !is_ready(self.address) {
+        while !is_ready(address) {
             if let Some(status) = server.child.try_wait().expect("the child's state") {
                 return Err(status);
             }

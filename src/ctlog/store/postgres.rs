@@ -14,6 +14,7 @@
 
 mod commit;
 mod open;
+mod receive;
 
 use super::{
     Batch, CommitError, Hash, Head, State, Store, StoreError, StoredEntry, TilePlace, Turn,

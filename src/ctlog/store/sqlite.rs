@@ -95,6 +95,64 @@ impl SqliteStore {
 
     /// Opens the database to write to it, for this process alone.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_locked(path).await?;
+        match store.moved_to().await? {
+            None => Ok(store),
+            Some(to) => Err(StoreError::Moved {
+                from: path.display().to_string(),
+                to,
+            }),
+        }
+    }
+
+    /// Opens it to move it to `place`, where it may be on its way already.
+    pub(in crate::ctlog) async fn open_to_move(
+        path: &Path,
+        place: &str,
+    ) -> Result<Self, StoreError> {
+        let store = Self::open_locked(path).await?;
+        match store.moved_to().await? {
+            Some(to) if to != place => Err(StoreError::Moved {
+                from: path.display().to_string(),
+                to,
+            }),
+            Some(_) | None => Ok(store),
+        }
+    }
+
+    /// Marks the log as moved. The mark is a table that is there only then, and the trigger stops a
+    /// program that does not know to look for it.
+    pub(in crate::ctlog) async fn mark_moved(&self, place: &str) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let Some(connection) = writer.as_mut() else {
+            return Err(StoreError::Database("the store is closed".to_owned()));
+        };
+        let query = sqlx::query(
+            "BEGIN IMMEDIATE;
+             CREATE TABLE IF NOT EXISTS moved (place TEXT NOT NULL UNIQUE) STRICT;
+             INSERT OR IGNORE INTO moved (place) VALUES (?);
+             CREATE TRIGGER IF NOT EXISTS head_has_moved BEFORE INSERT ON head
+             BEGIN SELECT RAISE(ABORT, 'this log was moved'); END;
+             COMMIT",
+        );
+        query.bind(place).execute(connection).await?;
+        Ok(())
+    }
+
+    async fn moved_to(&self) -> Result<Option<String>, StoreError> {
+        let is_marked =
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'moved'";
+        let is_marked: i64 = sqlx::query_scalar(is_marked)
+            .fetch_one(&self.readers)
+            .await?;
+        if is_marked == 0 {
+            return Ok(None);
+        }
+        let place = sqlx::query_scalar("SELECT place FROM moved");
+        Ok(place.fetch_optional(&self.readers).await?)
+    }
+
+    async fn open_locked(path: &Path) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         if !path.exists() {
             return Err(StoreError::Missing(path.display().to_string()));

@@ -5,13 +5,12 @@ use super::super::{
 };
 use super::{FIND, key_list, read_entry, read_head};
 use crate::ctlog::merkle::{Tile, edge_places};
-use crate::database::{DatabaseError, PATIENCE, Server, Verdict, lost, verdict};
+use crate::database::{DatabaseError, Server, Verdict, verdict, wait};
 #[cfg(debug_assertions)]
 use crate::failpoint::FailPoint;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::{Connection as _, Row as _};
-use tokio::time::timeout;
 
 /// The writing connection of a store.
 #[derive(Debug)]
@@ -182,8 +181,6 @@ impl Writer {
         &mut self,
         issuers: &[(Hash, Vec<u8>)],
     ) -> Result<(), StoreError> {
-        self.end_turn().await;
-        let mut connection = self.connection().await?;
         let query = sqlx::query(
             "INSERT INTO ctlog.issuer (log, fingerprint, certificate)
              SELECT $1, * FROM unnest($2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING",
@@ -191,6 +188,16 @@ impl Writer {
         let fingerprints: Vec<&[u8]> = issuers.iter().map(|(hash, _)| &hash[..]).collect();
         let certificates: Vec<&[u8]> = issuers.iter().map(|(_, der)| &der[..]).collect();
         let query = query.bind(self.log).bind(fingerprints).bind(certificates);
+        self.run(query).await
+    }
+
+    /// One statement that is not a batch.
+    pub(super) async fn run(
+        &mut self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<(), StoreError> {
+        self.end_turn().await;
+        let mut connection = self.connection().await?;
         wait(query.execute(&mut connection)).await?;
         self.connection = Some(connection);
         Ok(())
@@ -327,14 +334,6 @@ fn refusal(state: &str, error: &sqlx::Error) -> CommitError {
         (UNIQUE_VIOLATION, Some(ENTRY_PLACE)) => CommitError::HeadMoved,
         (_, _) => CommitError::NotWritten(error.to_string()),
     }
-}
-
-/// The answer, or an error where it does not come. A connection whose answer did not come must not be
-/// used again.
-async fn wait<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    timeout(PATIENCE, answer)
-        .await
-        .unwrap_or_else(|_| Err(lost()))
 }
 
 async fn rows(

@@ -81,7 +81,7 @@ impl PostgresStore {
 }
 
 /// A name or a key can belong to one log only.
-fn taken(server: &Server, error: sqlx::Error) -> StoreError {
+pub(super) fn taken(server: &Server, error: sqlx::Error) -> StoreError {
     let constraint = error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::constraint);

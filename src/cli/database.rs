@@ -1,0 +1,78 @@
+//! `vouchsafe database`
+
+use clap::Subcommand;
+
+use super::{ConfigArgument, Failure, terminal};
+use crate::config::Config;
+use crate::ctlog::moving::Moving;
+use crate::database::Server;
+use crate::{ctlog, ledger};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring the tables in PostgreSQL to the shape this version needs, making them if there are none
+    Upgrade(ConfigArgument),
+    /// Move log and ledger from their files to the database, while no server runs; the files are never
+    /// written again
+    Move(ConfigArgument),
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Upgrade(arguments) => upgrade(arguments).await,
+        Command::Move(arguments) => move_there(arguments).await,
+    }
+}
+
+async fn upgrade(ConfigArgument { config }: ConfigArgument) -> Result<(), Failure> {
+    let config = Config::read(&config)?;
+    let server = server(&config)?;
+    ctlog::upgrade(server).await?;
+    ledger::upgrade(server).await?;
+    terminal::say(format_args!(
+        "The tables in {} are those of this version.",
+        server.address()
+    ));
+    Ok(())
+}
+
+async fn move_there(ConfigArgument { config }: ConfigArgument) -> Result<(), Failure> {
+    let config = Config::read(&config)?;
+    let server = server(&config)?;
+    let (logs, ledger) = (config.logs(), config.ledger_file());
+    // Held until the log is on the server, so that no server can be started on the files meanwhile.
+    let moving = Moving::begin(&logs.file(), server).await?;
+    let rows = ledger::move_rows(&ledger, server, |done, all| progress("rows", done, all)).await?;
+    let signer = logs.signer()?;
+    let origin = logs.origin();
+    let tell = |done, all| progress("entries", done, all);
+    let report = moving.finish(&origin, signer.verifier(), tell).await?;
+    terminal::say(format_args!(
+        "The log {} with {} entries and the ledger with {rows} rows are in {}, and were compared.",
+        origin,
+        report.head.size,
+        server.address()
+    ));
+    terminal::say(format_args!(
+        "The files are copies now, and no server starts on them any more."
+    ));
+    Ok(())
+}
+
+/// A line now and then.
+fn progress(what: &str, done: u64, all: u64) {
+    if done == all || done.is_multiple_of(10_240) {
+        terminal::say(format_args!("  {what} {done} of {all}"));
+    }
+}
+
+fn server(config: &Config) -> Result<&Server, Failure> {
+    let server = config.server();
+    server.ok_or_else(|| "the configuration names no database; log and ledger are files".into())
+}
