@@ -490,6 +490,8 @@ const MAX_CHECKING: usize = 8;
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 #[cfg(test)]
+mod shared_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

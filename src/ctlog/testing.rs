@@ -5,7 +5,9 @@ use super::entry::{Entry, EntryBody};
 use super::merkle::{HASH_LENGTH, Hash};
 use super::signer::LogSigner;
 use super::store::sqlite::SqliteStore;
-use super::store::{Batch, CommitError, Head, State, Store, StoreError, StoredEntry};
+use super::store::{
+    Batch, CommitError, Head, State, Store, StoreError, StoredEntry, TilePlace, Turn,
+};
 use super::{AppendError, Appended, Chains, Config, Database, Log, LogError};
 use p256::pkcs8::EncodePrivateKey as _;
 use std::collections::VecDeque;
@@ -65,9 +67,8 @@ impl TestLog {
     }
 
     pub(super) async fn open_faulty(&self) -> (Log, Arc<FaultyStore>) {
-        let store = Arc::new(FaultyStore::new(
-            SqliteStore::open(&self.database()).await.unwrap(),
-        ));
+        let inner = SqliteStore::open(&self.database()).await.unwrap();
+        let store = Arc::new(FaultyStore::new(Arc::new(inner)));
         let chains = Chains::default();
         let log = Log::open_in(store.clone(), &self.config, signer(1), &chains, at(0)).await;
         (log.unwrap(), store)
@@ -137,7 +138,7 @@ pub(super) enum Fault {
 
 /// A store whose commits fail as told and wait for permission when told.
 pub(super) struct FaultyStore {
-    inner: SqliteStore,
+    inner: Arc<dyn Store>,
     faults: Mutex<VecDeque<Fault>>,
     /// A permit for every commit that may run.
     pub(super) gate: Semaphore,
@@ -146,7 +147,7 @@ pub(super) struct FaultyStore {
 }
 
 impl FaultyStore {
-    fn new(inner: SqliteStore) -> Self {
+    pub(super) fn new(inner: Arc<dyn Store>) -> Self {
         let gate = Semaphore::new(Semaphore::MAX_PERMITS);
         Self {
             inner,
@@ -184,6 +185,22 @@ impl Store for FaultyStore {
                 Err(error)
             }
         }
+    }
+
+    async fn take_turn(
+        &self,
+        dedup: &[Hash],
+        also: &[TilePlace],
+    ) -> Result<Option<Turn>, StoreError> {
+        self.inner.take_turn(dedup, also).await
+    }
+
+    async fn end_turn(&self) {
+        self.inner.end_turn().await;
+    }
+
+    async fn newest_head(&self) -> Result<Option<Head>, StoreError> {
+        self.inner.newest_head().await
     }
 
     async fn find(&self, dedup: &[Hash]) -> Result<Vec<StoredEntry>, StoreError> {

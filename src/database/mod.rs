@@ -259,3 +259,71 @@ const UNDEFINED_SCHEMA: &str = "3F000";
 #[cfg(test)]
 #[path = "../../tests/harness/postgres.rs"]
 pub(crate) mod cluster;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(address: &str) -> Result<Server, String> {
+        let server = Server::new(address, Path::new("/etc/vouchsafe"), Some("secret"));
+        server.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_address_says_where_and_who_and_nothing_secret_or_dangerous() {
+        for (address, word) in [
+            ("postgresql://user:hunter2@db/name", "database-password"),
+            ("postgresql://user@db/name?password=hunter2", "\"password\""),
+            (
+                "postgresql://user@db/name?options=-c%20fsync%3Doff",
+                "\"options\"",
+            ),
+            ("postgresql://user@db/name?sslmod=disable", "\"sslmod\""),
+            ("postgresql://user@db/", "name"),
+            ("postgresql://user@db", "name"),
+            ("mysql://user@db/name", "postgresql://"),
+            ("db", "postgresql://"),
+            ("postgresql://user@db/name?sslmode=perhaps", "understood"),
+        ] {
+            let refused = read(address).unwrap_err();
+            assert!(refused.contains(word), "{address}: {refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_server_has_no_password_in_it() {
+        let server = read("postgresql://user@db/name").unwrap();
+        let shown = format!("{server:?} {:?} {}", server.clone(), server.address());
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn a_server_elsewhere_must_prove_its_name_unless_somebody_says_otherwise() {
+        for (address, verified) in [
+            ("postgresql://user@db.example/name", true),
+            ("postgresql://user@10.0.0.1/name", true),
+            ("postgresql://user@db.example/name?sslrootcert=ca.pem", true),
+            ("postgresql://user@db.example/name?sslmode=disable", false),
+            ("postgresql://user@localhost/name", false),
+            ("postgresql://user@127.0.0.1:5433/name", false),
+            ("postgresql://user@[::1]/name", false),
+            ("postgresql:///name?host=/run/postgresql", false),
+        ] {
+            let server = read(address).unwrap();
+            let mode = server.options.get_ssl_mode();
+            assert_eq!(matches!(mode, PgSslMode::VerifyFull), verified, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_speak_tls_is_not_spoken_to_where_it_must() {
+        let address = cluster::Cluster::shared().database() + "?sslmode=verify-full";
+        let server = Server::new(&address, Path::new(""), None).unwrap();
+        let refused = server.connect().await.unwrap_err();
+        assert!(
+            matches!(refused, DatabaseError::Unreachable { .. }),
+            "{refused}"
+        );
+    }
+}

@@ -335,3 +335,65 @@ const BETWEEN: Duration = Duration::from_millis(1500);
 const AWAY: Duration = Duration::from_millis(1500);
 /// Before somebody who was refused asks again.
 const PAUSE: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_moves_from_its_files_to_a_database_as_it_is() {
+    let cluster = Cluster::start();
+    let issuer = Issuer::start();
+    let deployment = Deployment::create(&issuer);
+    let server = deployment.start();
+    let key = LogKey::fetch(deployment.address());
+    let given = issue(&deployment, prepare(&issuer, 0, 20)).await;
+    let settings = deployment.configuration();
+    let in_files = std::fs::read_to_string(&settings).unwrap();
+    let in_database = format!("{in_files}\ndatabase: {}\n", cluster.database());
+    std::fs::write(&settings, &in_database).unwrap();
+    let (moved, said) = deployment.run(&["database", "move"]);
+    assert!(
+        !moved && said.contains("open"),
+        "moved under a server: {said}"
+    );
+    drop(server);
+
+    let (checked, said) = deployment.run(&["check"]);
+    assert!(!checked, "checked before there was anything: {said}");
+    let (moved, said) = deployment.run(&["database", "move"]);
+    assert!(moved, "{said}");
+    for command in [&["check"][..], &["log", "fsck"], &["database", "upgrade"]] {
+        let (good, said) = deployment.run(command);
+        assert!(good, "{command:?}: {said}");
+    }
+    let find = ["ledger", "find", "--identity", "signer-7@example.com"];
+    let (found, said) = deployment.run(&find);
+    assert!(found && said.contains("signer-7@example.com"), "{said}");
+
+    let server = deployment.start();
+    let key_there = LogKey::fetch(deployment.address());
+    assert_eq!(key.id, key_there.id, "another log");
+    let more = issue(&deployment, prepare(&issuer, 20, 20)).await;
+    let mut connection = Connection::open(deployment.address()).await.unwrap();
+    let head = key.checkpoint(&mut connection).await.unwrap();
+    let served = entries(&mut connection, 0, head.size).await;
+    assert_eq!(served.len(), 40);
+    for received in given.iter().chain(&more) {
+        let index = usize::try_from(received.index().unwrap()).unwrap();
+        let promised = received.merkle_tree_leaf().unwrap();
+        assert_eq!(served[index].merkle_tree_leaf, promised, "entry {index}");
+    }
+    drop(server);
+
+    // The files are copies now, whatever the configuration says.
+    std::fs::write(&settings, &in_files).unwrap();
+    let (served, said) = deployment.run(&["serve"]);
+    assert!(!served && said.contains("was moved to"), "{said}");
+}
+
+async fn issue(deployment: &Deployment, requests: Vec<SigningRequest>) -> Vec<Received> {
+    let mut received = Vec::new();
+    for request in requests {
+        let answer = ask(deployment.address(), &request.http).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", deployment.talk());
+        received.push(Received::read(&answer.body).expect("a certificate"));
+    }
+    received
+}
