@@ -19,7 +19,7 @@ use crate::certificate::extensions::Extension;
 use crate::certificate::name::SubjectAlternativeName;
 use crate::certificate::precertificate::Certificate;
 use crate::certificate::profile::{ProfileError, SerialNumber};
-use crate::ctlog::{AppendError, Log};
+use crate::ctlog::{Destination, NotLogged};
 use crate::failpoint::FailPoint;
 use crate::identity::{IdentityError, Issuers};
 use crate::ledger::{Ledger, LedgerError, Record};
@@ -56,8 +56,10 @@ pub struct Issued {
     pub issuer: String,
     /// The token's subject.
     pub subject: String,
-    /// Where it stands in the log.
-    pub log_index: u64,
+    /// The log it stands in: SHA-256 of its key.
+    pub log_id: [u8; 32],
+    /// Where it stands there, if the log says so.
+    pub log_index: Option<u64>,
     /// The issuers that were in force when the token was believed.
     pub issuers: Arc<Issuers>,
 }
@@ -82,7 +84,7 @@ pub enum IssueError {
     Authority(#[from] AuthorityError),
     /// The transparency log did not take it.
     #[error(transparent)]
-    Log(#[from] AppendError),
+    Log(#[from] NotLogged),
     /// The ledger did not record it.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -98,7 +100,7 @@ pub struct Issuance {
     /// Who signs.
     pub authority: Arc<Authority>,
     /// Where everybody can see it.
-    pub log: Log,
+    pub log: Destination,
     /// Where we remember it.
     pub ledger: Arc<Ledger>,
 }
@@ -159,7 +161,7 @@ impl Issuance {
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
             log_id: logged.sct.log_id,
-            log_index: Some(logged.index),
+            log_index: logged.index,
             sct_timestamp_ms: logged.sct.timestamp_ms,
             token_sha256: sha256(request.unverified_token.as_bytes()),
             key_sha256: key.fingerprint(),
@@ -172,6 +174,7 @@ impl Issuance {
             name: principal.name,
             issuer: principal.issuer,
             subject: principal.subject,
+            log_id: logged.sct.log_id,
             log_index: logged.index,
             issuers,
         })

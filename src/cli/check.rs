@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::terminal::{RESET, YELLOW};
 use super::{Failure, now, terminal};
 use crate::config::Config;
 use crate::ctlog;
 use crate::ctlog::check::check_file;
+use crate::ctlog::remote::{ExternalLog, Logs};
+use crate::ctlog::signer::LogVerifier;
 use crate::ledger::Ledger;
 
 pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
@@ -17,13 +22,20 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
         terminal::say(format_args!("{YELLOW}warning:{RESET} {warning}"));
     }
     let authority = config.authority(now()).await?;
-    let signer = config.log_signer()?;
-    // Both databases are only read, so that a running server is not disturbed.
-    let ctlog::Config {
-        database, origin, ..
-    } = config.log_config();
-    let log = check_file(&database, &origin, signer.verifier()).await?;
-    config.trust_files(&authority, signer.verifier()).await?;
+    let own = config.log_verifier()?;
+    // Databases are only read, so that a running server is not disturbed.
+    let log = match &own {
+        Some(key) => {
+            let ctlog::Config {
+                database, origin, ..
+            } = config.log_config()?;
+            let log = check_file(&database, &origin, key).await?;
+            let entries = log.head.size;
+            format!("the log {origin} has {entries} entries and is whole")
+        }
+        None => external(config.external_logs()?)?,
+    };
+    config.trust_files(&authority, own.as_ref()).await?;
     let rows = Ledger::open_read_only(config.ledger_database())
         .await?
         .count()
@@ -34,9 +46,20 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
     terminal::say(format_args!("{} is good:", file.display()));
     terminal::say(format_args!("  {configured} trusted issuers"));
     terminal::say(format_args!("  the authority may issue until {not_after}"));
-    terminal::say(format_args!(
-        "  the log {origin} has {} entries and is whole, the ledger has {rows} rows",
-        log.head.size
-    ));
+    terminal::say(format_args!("  {log}, the ledger has {rows} rows"));
     Ok(())
+}
+
+/// What would be used of somebody else's logs. None of them is asked.
+fn external(logs: Vec<ExternalLog>) -> Result<String, Failure> {
+    let shown = logs.iter().map(|log| {
+        let key = LogVerifier::from_public_key_der(&log.public_key_der);
+        let id = key.map(|key| STANDARD.encode(key.log_id()));
+        let as_host = log.origin.as_ref().map(|name| format!(", asked as {name}"));
+        let origin = as_host.unwrap_or_default();
+        format!("{} (log ID {}{origin})", log.url, id.unwrap_or_default())
+    });
+    let shown: Vec<String> = shown.collect();
+    Logs::check(logs)?;
+    Ok(format!("certificates go to {}", shown.join(", then to ")))
 }

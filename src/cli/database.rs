@@ -47,10 +47,10 @@ async fn move_there(ConfigArgument { config }: ConfigArgument) -> Result<(), Fai
     let server = server(&config)?;
     let (logs, ledger) = (config.logs(), config.ledger_file());
     // Held until the log is on the server, so that no server can be started on the files meanwhile.
-    let moving = Moving::begin(&logs.file(), server).await?;
+    let moving = Moving::begin(&logs.file()?, server).await?;
     let rows = ledger::move_rows(&ledger, server, |done, all| progress("rows", done, all)).await?;
     let signer = logs.signer()?;
-    let origin = logs.origin();
+    let origin = logs.config()?.origin;
     let tell = |done, all| progress("entries", done, all);
     let report = moving.finish(&origin, signer.verifier(), tell).await?;
     terminal::say(format_args!(

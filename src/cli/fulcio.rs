@@ -2,6 +2,7 @@
 //! turned into a configuration of ours in memory. What cannot be honoured is refused by name.
 
 mod flags;
+mod log;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
@@ -20,8 +21,8 @@ use crate::certificate::profile::SerialNumber;
 use crate::config::fresh::{self, Entropy};
 use crate::config::{
     AuthorityFiles, AuthorityMemory, AuthoritySettings, Config, DEFAULT_AUDIT_SECONDS,
-    DEFAULT_RELOAD_SECONDS, Development, LOG_PREFIX, LedgerSettings, Limits, LogSettings, Secret,
-    Services, Settings, Tls,
+    DEFAULT_CTLOG_SECONDS, DEFAULT_RELOAD_SECONDS, Development, LedgerSettings, Limits,
+    LogSettings, Secret, Services, Settings, Tls,
 };
 use crate::issuance::RateLimits;
 use crate::telemetry::LogFormat;
@@ -112,22 +113,13 @@ impl Start {
         // A mistake in what is given must not leave a log behind.
         config.issuers()?;
         config.authority(now).await?;
-        if let Some(file) = self.given.explicit("ct-log-public-key-path")
-            && !file.is_empty()
-        {
-            // Before the first start there is no key yet that it could be.
-            let own = match data.join(fresh::STATE).exists() {
-                true => Some(config.log_signer()?),
-                false => None,
-            };
-            let key = spki(Path::new(file))?;
-            if own.is_none_or(|own| own.verifier().public_key_der() != key) {
-                return Err(format!("{}: {file} has not the key of the built-in log, which GET /trust/trusted-root tells; leave it out", self.given.origin("ct-log-public-key-path")).into());
-            }
-        }
+        self.check_log(&config, &data)?;
         if fresh::create_state(&data, &config, &unique, now).await? {
-            let (log, data) = (config.log_origin(), data.display());
-            warnings.push(format!("a new transparency log, {log}, was made in {data}: keep that directory, what was issued can only be checked with it"));
+            let (log, data) = (config.log_names(), data.display());
+            warnings.push(match config.has_own_log() {
+                true => format!("a new transparency log, {log}, was made in {data}: keep that directory, what was issued can only be checked with it"),
+                false => format!("a new ledger was made in {data}: keep that directory, only there it says what was issued to whom"),
+            });
         }
         Ok(Translated { config, warnings })
     }
@@ -159,7 +151,7 @@ impl Start {
                 url
             }
         };
-        self.check_log(&public_url, listen, &mut warnings)?;
+        let ctlog = self.ctlog(&public_url, listen, &mut warnings)?;
         self.check_algorithms(&mut warnings)?;
         if given.explicit("fileca-watch").is_some_and(is_true) {
             return Err(self.refusal("fileca-watch"));
@@ -178,8 +170,12 @@ impl Start {
             authority,
             database: None,
             database_password: None,
-            log: LogSettings::new(state.join("log/log.sqlite"), state.join("log/key.pem")),
+            log: ctlog
+                .is_none()
+                .then(|| LogSettings::new(state.join("log/log.sqlite"), state.join("log/key.pem"))),
             retired_logs: Vec::new(),
+            ctlog,
+            ctlog_seconds: DEFAULT_CTLOG_SECONDS,
             ledger: LedgerSettings {
                 database: state.join("ledger.sqlite"),
                 audit_seconds: DEFAULT_AUDIT_SECONDS,
@@ -313,37 +309,6 @@ impl Start {
         Err(format!("{origin}: there is no {path}; there are no built-in issuers, so name the file with the trusted ones").into())
     }
 
-    /// There is one log, the built-in one.
-    fn check_log(
-        &self,
-        public_url: &str,
-        listen: SocketAddr,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), Failure> {
-        let given = &self.given;
-        let (host, port) = (given.value("host"), listen.port());
-        let hosts = ["localhost", "127.0.0.1", "[::1]", host];
-        let own = hosts.map(|host| format!("http://{host}:{port}{LOG_PREFIX}"));
-        match given.explicit("ct-log-url").map(|url| url.trim_end_matches('/')) {
-            None => {}
-            Some("") => warnings.push(format!("{} is empty, which turns Fulcio's log off; here every certificate goes into the built-in log", given.origin("ct-log-url"))),
-            Some(url) if url == format!("{public_url}{LOG_PREFIX}") || own.iter().any(|own| own == url) => {}
-            Some(url) => return Err(format!(
-                "{} is {url}: certificates go into the built-in log, and into no other for now. Leave it out; the log is kept in --data-dir and served at {public_url}{LOG_PREFIX}",
-                given.origin("ct-log-url")
-            ).into()),
-        }
-        let name = public_url.split_once("://").map_or("", |(_, host)| host);
-        let name = format!("{name}{LOG_PREFIX}");
-        if !["", name.as_str()].contains(&given.value("ct-log-origin")) {
-            return Err(self.refusal("ct-log-origin"));
-        }
-        if !given.value("ct-log.tls-ca-cert").is_empty() {
-            return Err(self.refusal("ct-log.tls-ca-cert"));
-        }
-        Ok(())
-    }
-
     fn check_algorithms(&self, warnings: &mut Vec<String>) -> Result<(), Failure> {
         let name = "client-signing-algorithms";
         let Some(text) = self.given.explicit(name) else {
@@ -433,13 +398,6 @@ fn is_foreign(path: &Path) -> bool {
 /// As Go reads it.
 fn is_true(text: &str) -> bool {
     ["1", "t", "T", "true", "TRUE", "True"].contains(&text)
-}
-
-fn spki(path: &Path) -> Result<Vec<u8>, Failure> {
-    let text = read_text(path)?;
-    let (_, der) = der::pem::decode_vec(text.trim().as_bytes())
-        .map_err(|_| format!("{} is not one PEM block", path.display()))?;
-    Ok(der)
 }
 
 const FOREIGN: [&str; 9] = [

@@ -49,7 +49,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 async fn fsck(ConfigArgument { config }: ConfigArgument) -> Result<(), Failure> {
     let config = Config::read(&config)?;
-    let log = config.log_config();
+    let log = config.log_config()?;
     let signer = config.log_signer()?;
     let report = check_file(&log.database, &log.origin, signer.verifier()).await?;
     let Report {

@@ -126,7 +126,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let metrics = metrics.transpose()?;
     let tls = certificates.main().is_some();
     // All ports are bound: whoever waits for this line may ask at each of them.
-    tracing::info!(listen = %address, tls, public_url = config.public_url(), log = config.log_origin(), "serving");
+    tracing::info!(listen = %address, tls, public_url = config.public_url(), log = config.log_names(), "serving");
     let interval = config.reload_interval();
     let comparing = stack
         .periodic

@@ -28,7 +28,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = Config::read(&arguments.config.config)?;
     let authority = config.authority(now()).await?;
     let files = config
-        .trust_files(&authority, config.log_signer()?.verifier())
+        .trust_files(&authority, config.log_verifier()?.as_ref())
         .await?;
     let text = match arguments.file {
         File::TrustedRoot => files.trusted_root,

@@ -5,10 +5,12 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::logs::public_key_file;
 use super::{Config, ConfigError, OpenError};
 use crate::authority::Authority;
 use crate::ctlog::chain::ChainCertificate;
-use crate::ctlog::{Log, LogError, Records};
+use crate::ctlog::signer::LogVerifier;
+use crate::ctlog::{Destination, Log, LogError, Records};
 use crate::ledger::Ledger;
 use crate::reconciliation::{Books, IssuerHashes, Periodic};
 
@@ -27,16 +29,18 @@ impl Config {
             line: None,
             reason: "the authority's chain does not begin with a certificate".to_owned(),
         })?;
-        let verifier = self.log_signer()?.verifier().clone();
-        let log = Records::open(&self.log_config(), verifier.clone())
-            .await
-            .map_err(LogError::from)?;
-        let mut keys = self.logs().retired_keys()?;
-        keys.push(verifier);
+        let own = self.log_verifier()?;
+        let log = match own.clone() {
+            Some(verifier) => {
+                let log = Records::open(&self.log_config()?, verifier).await;
+                Some(log.map_err(LogError::from)?)
+            }
+            None => None,
+        };
         Ok(Books {
             ledger: Ledger::open_read_only(self.ledger_database()).await?,
-            log: Some(log),
-            keys,
+            log,
+            keys: self.log_keys(own)?,
             issuer,
         })
     }
@@ -48,7 +52,7 @@ impl Config {
     pub(super) fn periodic(
         &self,
         authority: &Authority,
-        log: &Log,
+        log: &Destination,
         ledger: &Ledger,
     ) -> Result<Option<Periodic>, ConfigError> {
         let seconds = self.settings.ledger.audit_seconds;
@@ -56,17 +60,27 @@ impl Config {
         let (Some(issuer), true) = (first.and_then(|der| issuer_hashes(der)), seconds > 0) else {
             return Ok(None);
         };
-        let log = log.records();
-        let mut keys = self.logs().retired_keys()?;
-        keys.push(log.verifier().clone());
+        let log = log.built_in().map(Log::records);
+        let own = log.as_ref().map(|log| log.verifier().clone());
         let books = Books {
             ledger: ledger.reader(),
-            keys,
-            log: Some(log),
+            keys: self.log_keys(own)?,
+            log,
             issuer,
         };
         let interval = Duration::from_secs(seconds.into());
         Ok(Some(Periodic::new(books, interval)))
+    }
+
+    /// The keys of every log that a certificate of the ledger may stand in. Of somebody else's logs the
+    /// timestamps are all there is to compare with.
+    fn log_keys(&self, own: Option<LogVerifier>) -> Result<Vec<LogVerifier>, ConfigError> {
+        let mut keys = self.logs().retired_keys()?;
+        keys.extend(own);
+        for log in self.ct_logs() {
+            keys.push(public_key_file(&self.base.join(&log.public_key))?);
+        }
+        Ok(keys)
     }
 }
 

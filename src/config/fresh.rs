@@ -222,7 +222,11 @@ pub async fn create_state(
         .map_err(|source| file(data, source))?;
     let unfinished = data.join(format!(".{STATE}.{unique}"));
     make_directory(&unfinished)?;
-    let mut made = write_state(&unfinished, config.log_origin(), now).await;
+    let origin = match config.has_own_log() {
+        true => Some(config.log_config()?.origin),
+        false => None,
+    };
+    let mut made = write_state(&unfinished, origin, now).await;
     if made.is_ok() {
         // Fails where somebody else was faster.
         made = fs::rename(&unfinished, &state).map_err(|source| file(&state, source));
@@ -237,22 +241,38 @@ pub async fn create_state(
     Ok(true)
 }
 
-async fn write_state(at: &Path, origin: String, now: OffsetDateTime) -> Result<(), FreshError> {
-    make_directory(&at.join("log"))?;
-    let key = new_p256_key()?;
-    let pem = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, &key)
-        .map_err(|error| FreshError::LogKey(error.to_string()))?;
-    let pem = Zeroizing::new(pem);
-    write(&at.join("log/key.pem"), 0o600, &pem)?;
-    let signer =
-        LogSigner::from_private_key(&key).map_err(|error| FreshError::LogKey(error.to_string()))?;
-    let log = ctlog::Config::new(at.join("log/log.sqlite"), origin);
-    Log::create(&log, &signer, now).await?;
+/// The ledger and, unless certificates go to somebody else's, a log of that name.
+async fn write_state(
+    at: &Path,
+    log: Option<String>,
+    now: OffsetDateTime,
+) -> Result<(), FreshError> {
+    if let Some(origin) = log {
+        write_built_in_log(&at.join("log"), origin, now).await?;
+    }
     Ledger::create(at.join("ledger.sqlite").as_path())
         .await?
         .close()
         .await;
-    sync_directories([at.join("log"), at.to_owned()])
+    sync_directories([at.to_owned()])
+}
+
+async fn write_built_in_log(
+    at: &Path,
+    origin: String,
+    now: OffsetDateTime,
+) -> Result<(), FreshError> {
+    make_directory(at)?;
+    let key = new_p256_key()?;
+    let pem = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, &key)
+        .map_err(|error| FreshError::LogKey(error.to_string()))?;
+    let pem = Zeroizing::new(pem);
+    write(&at.join("key.pem"), 0o600, &pem)?;
+    let signer =
+        LogSigner::from_private_key(&key).map_err(|error| FreshError::LogKey(error.to_string()))?;
+    let log = ctlog::Config::new(at.join("log.sqlite"), origin);
+    Log::create(&log, &signer, now).await?;
+    sync_directories([at.to_owned()])
 }
 
 async fn write_all(
@@ -323,7 +343,7 @@ async fn write_all(
         .await?
         .close()
         .await;
-    Log::create(&config.log_config(), &config.log_signer()?, now).await?;
+    Log::create(&config.log_config()?, &config.log_signer()?, now).await?;
     sync_directories([at.join("ca"), at.join("log"), at.to_owned()])
 }
 
@@ -362,7 +382,7 @@ async fn write_log(
     let config = LogConfig::read(&file)?;
     let logs = config.logs();
     logs.roots()?;
-    Log::create(&logs.config(), &logs.signer()?, now).await?;
+    Log::create(&logs.config()?, &logs.signer()?, now).await?;
     sync_directories([at.to_owned()])
 }
 

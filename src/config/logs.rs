@@ -14,12 +14,13 @@ use crate::ctlog::{self, Chains, Database, Log, Reader};
 use crate::database::Server;
 use crate::trust::TransparencyLog;
 
-/// What a file says of its logs, whichever kind of server it is for.
+/// What a file says of its own logs, whichever kind of server it is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Logs<'a> {
     pub(super) base: &'a Path,
     pub(super) public_url: &'a PublicUrl,
-    pub(super) log: &'a LogSettings,
+    /// The one that takes entries, unless certificates go to somebody else's.
+    pub(super) log: Option<&'a LogSettings>,
     pub(super) retired: &'a [RetiredLogSettings],
     pub(super) server: Option<&'a Server>,
 }
@@ -27,8 +28,8 @@ pub struct Logs<'a> {
 /// The logs that a server serves beside the one it writes to, and where all of them are mounted.
 #[derive(Debug)]
 pub struct Mounts {
-    /// Below which path the log is that takes entries.
-    pub prefix: String,
+    /// Below which path the log is that takes entries, if there is one.
+    pub prefix: Option<String>,
     /// Whether it is read as RFC 6962 has it too.
     pub rfc6962_reads: bool,
     /// The earlier ones.
@@ -57,7 +58,8 @@ impl Logs<'_> {
             .retired
             .iter()
             .map(|retired| ("retired-logs", &retired.prefix));
-        for (setting, prefix) in [("log", &self.log.prefix)].into_iter().chain(prefixes) {
+        let own = self.log.iter().map(|log| ("log", &log.prefix));
+        for (setting, prefix) in own.chain(prefixes) {
             check_prefix(prefix).map_err(|reason| (setting, reason))?;
             if taken.contains(&prefix.as_str()) {
                 return Err((
@@ -67,38 +69,40 @@ impl Logs<'_> {
             }
             taken.push(prefix);
         }
-        if !self.log.window.is_possible() {
+        if self.log.is_some_and(|log| !log.window.is_possible()) {
             return Err(("log", "window: it ends before it starts".to_owned()));
         }
         Ok(())
     }
 
-    /// The name of the log that takes entries (C2SP static-ct-api): its address without the scheme.
-    pub fn origin(&self) -> String {
-        self.origin_at(&self.log.prefix)
+    /// The address of the log that takes entries, for submission and for reading.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: there is none.
+    pub fn url(&self) -> Result<String, ConfigError> {
+        Ok(self.url_at(&self.own()?.prefix))
     }
 
-    /// Its address, for submission and for reading.
-    pub fn url(&self) -> String {
-        self.url_at(&self.log.prefix)
-    }
-
-    /// What it is opened with.
-    pub fn config(&self) -> ctlog::Config {
+    /// What it is opened with, its name (C2SP static-ct-api) included: its address without the scheme.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: there is none.
+    pub fn config(&self) -> Result<ctlog::Config, ConfigError> {
         let LogSettings {
+            prefix,
             extended_key_usages,
             queue,
             window,
             reject_expired,
             ..
-        } = self.log;
-        ctlog::Config {
+        } = self.own()?;
+        Ok(ctlog::Config {
             extended_key_usages: extended_key_usages.clone(),
             queue: *queue,
             window: *window,
             reject_expired: *reject_expired,
-            ..ctlog::Config::new(self.place(None), self.origin())
-        }
+            ..ctlog::Config::new(self.place(None)?, self.origin_at(prefix))
+        })
     }
 
     /// Opens its key.
@@ -106,9 +110,12 @@ impl Logs<'_> {
     /// # Errors
     /// [`ConfigError`] with the key's file.
     pub fn signer(&self) -> Result<LogSigner, ConfigError> {
-        let der = self.private_key(&self.log.key, self.log.passphrase.as_ref())?;
+        let LogSettings {
+            key, passphrase, ..
+        } = self.own()?;
+        let der = self.private_key(key, passphrase.as_ref())?;
         LogSigner::from_private_key(&der)
-            .map_err(|error| refused(&self.base.join(&self.log.key), error.to_string()))
+            .map_err(|error| refused(&self.base.join(key), error.to_string()))
     }
 
     /// Its key, decrypted: PKCS#8 or SEC1.
@@ -131,7 +138,7 @@ impl Logs<'_> {
     /// # Errors
     /// [`ConfigError`] with the file of roots.
     pub fn roots(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
-        let Some(file) = &self.log.roots else {
+        let Some(file) = &self.own()?.roots else {
             return Ok(Vec::new());
         };
         let file = self.base.join(file);
@@ -153,7 +160,7 @@ impl Logs<'_> {
             issuer,
             roots: self.roots()?,
         };
-        Ok(Log::open(&self.config(), self.signer()?, &chains, now).await?)
+        Ok(Log::open(&self.config()?, self.signer()?, &chains, now).await?)
     }
 
     /// Opens the earlier ones, and says where all of them are.
@@ -166,8 +173,8 @@ impl Logs<'_> {
             retired.push(self.open_retired(settings).await?);
         }
         Ok(Mounts {
-            prefix: self.log.prefix.clone(),
-            rfc6962_reads: self.log.rfc6962_reads,
+            prefix: self.log.map(|log| log.prefix.clone()),
+            rfc6962_reads: self.log.is_some_and(|log| log.rfc6962_reads),
             retired,
         })
     }
@@ -192,7 +199,7 @@ impl Logs<'_> {
             rfc6962_reads,
         } = settings;
         let verifier = public_key_file(&self.base.join(public_key))?;
-        let config = ctlog::Config::new(self.place(database.as_deref()), self.origin_at(prefix));
+        let config = ctlog::Config::new(self.place(database.as_deref())?, self.origin_at(prefix));
         let reader = Reader::open(&config, &verifier).await?;
         let created = Log::created(&config, &verifier.log_id()).await?;
         // Between the end that was written down and the restart that made it true it took entries.
@@ -211,17 +218,25 @@ impl Logs<'_> {
     }
 
     /// Where a log is: in its own file, on the server, or in the file of the newest.
-    fn place(&self, own: Option<&Path>) -> Database {
-        match (own, self.server) {
+    fn place(&self, own: Option<&Path>) -> Result<Database, ConfigError> {
+        Ok(match (own, self.server) {
             (Some(file), _) => Database::Sqlite(self.base.join(file)),
             (None, Some(server)) => Database::Postgres(server.clone()),
-            (None, None) => Database::Sqlite(self.file()),
-        }
+            (None, None) => Database::Sqlite(self.file()?),
+        })
     }
 
     /// Where the log is, or was, when it is in a file.
-    pub fn file(&self) -> PathBuf {
-        self.base.join(&self.log.database)
+    ///
+    /// # Errors
+    /// [`ConfigError`]: there is none.
+    pub fn file(&self) -> Result<PathBuf, ConfigError> {
+        Ok(self.base.join(&self.own()?.database))
+    }
+
+    pub(super) fn own(&self) -> Result<&LogSettings, ConfigError> {
+        let none = "there is no log of its own here: certificates go to those of ctlog";
+        self.log.ok_or_else(|| refused(self.base, none.to_owned()))
     }
 
     pub(super) fn origin_at(&self, prefix: &str) -> String {

@@ -6,6 +6,7 @@ pub mod rotate;
 
 mod books;
 mod either;
+mod external;
 mod logs;
 mod open;
 mod reload;
@@ -25,6 +26,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 pub use either::Either;
+pub use external::{CtLogSettings, CtLogs, DEFAULT_CTLOG_SECONDS};
 pub use logs::{Logs, Mounts, Retired, public_key_file};
 pub use open::{OpenError, Opened};
 pub use reload::{Occasion, Outcome, Reloader};
@@ -136,6 +138,22 @@ impl Config {
             let reason = "reload-seconds is at most 3600".to_owned();
             return Err(("reload-seconds", reason));
         }
+        match (&settings.log, &settings.ctlog) {
+            (Some(_), None) | (None, Some(_)) => {}
+            (Some(_), Some(_)) => {
+                let reason = "a certificate goes into one log: leave out either log, the built-in one, or ctlog, somebody else's";
+                return Err(("ctlog", reason.to_owned()));
+            }
+            (None, None) => {
+                let reason = "every certificate goes into a log: say log for the built-in one, or ctlog for somebody else's";
+                return Err(("log", reason.to_owned()));
+            }
+        }
+        if !(1..=external::MAX_CTLOG_SECONDS).contains(&settings.ctlog_seconds) {
+            let most = external::MAX_CTLOG_SECONDS;
+            let reason = format!("ctlog-seconds is 1 to {most}");
+            return Err(("ctlog-seconds", reason));
+        }
         // Port 0 is a free one each time, so no two of them are the same.
         let taken = [
             ("grpc-listen", settings.grpc_listen),
@@ -154,7 +172,11 @@ impl Config {
             let reason = "grpc-tls needs grpc-listen; the main listener's certificate is tls";
             return Err(("grpc-tls", reason.to_owned()));
         }
-        if settings.log.prefix.is_empty() {
+        if settings
+            .log
+            .as_ref()
+            .is_some_and(|log| log.prefix.is_empty())
+        {
             let reason = "prefix: beside an authority a log needs a path of its own, as /log";
             return Err(("log", reason.to_owned()));
         }
@@ -178,7 +200,7 @@ impl Config {
         Logs {
             base: &self.base,
             public_url: &self.public_url,
-            log: &self.settings.log,
+            log: self.settings.log.as_ref(),
             retired: &self.settings.retired_logs,
             server: self.server.as_ref(),
         }
@@ -246,14 +268,17 @@ impl Config {
         &self.public_url.0
     }
 
-    /// The transparency log's name (C2SP static-ct-api): its address without the scheme.
-    pub fn log_origin(&self) -> String {
-        self.logs().origin()
+    /// Whether certificates go into the built-in log.
+    pub const fn has_own_log(&self) -> bool {
+        self.settings.log.is_some()
     }
 
-    /// The log's address, for submission and for reading.
-    pub fn log_url(&self) -> String {
-        self.logs().url()
+    /// Where certificates go, for people.
+    pub fn log_names(&self) -> String {
+        let own = self.logs().config().ok().map(|own| own.origin);
+        let external = self.ct_logs().iter().map(|log| log.url.clone());
+        let names: Vec<String> = own.into_iter().chain(external).collect();
+        names.join(", ")
     }
 
     /// Where the ledger is.

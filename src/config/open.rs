@@ -13,8 +13,9 @@ use crate::authority::file::{FileKey, read_text};
 use crate::authority::key::CaKey;
 use crate::authority::memory::MemoryKey;
 use crate::authority::{Authority, AuthorityError};
+use crate::ctlog::remote::{Logs, LogsError};
 use crate::ctlog::signer::{LogSigner, LogVerifier};
-use crate::ctlog::{self, Log, LogError};
+use crate::ctlog::{self, Destination, Log, LogError};
 use crate::identity::{self, Issuers};
 use crate::issuance::{Issuance, Quotas, TrustedIssuers};
 use crate::ledger::{Ledger, LedgerError};
@@ -121,9 +122,23 @@ impl Config {
         self.logs().signer()
     }
 
-    /// What the log is opened with.
-    pub fn log_config(&self) -> ctlog::Config {
+    /// What the built-in log is opened with.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: certificates go into somebody else's.
+    pub fn log_config(&self) -> Result<ctlog::Config, ConfigError> {
         self.logs().config()
+    }
+
+    /// The public half of the built-in log's key; nothing, where certificates go into somebody else's.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key's file.
+    pub fn log_verifier(&self) -> Result<Option<LogVerifier>, ConfigError> {
+        match self.has_own_log() {
+            true => Ok(Some(self.log_signer()?.verifier().clone())),
+            false => Ok(None),
+        }
     }
 
     /// Opens every room of the craft, in the order that finds a mistake soonest, the databases last.
@@ -141,12 +156,18 @@ impl Config {
         }
         let issuers = Arc::new(TrustedIssuers::new(source.open(config)?, now));
         let authority = self.authority(now).await?;
-        let verifier = self.log_signer()?.verifier().clone();
-        let issuer = authority.chain().der().to_vec();
-        let log = self.logs().open(issuer, now).await?;
+        let verifier = self.log_verifier()?;
+        let chain = authority.chain().der().to_vec();
+        let log = match self.has_own_log() {
+            true => Destination::BuiltIn(self.logs().open(chain, now).await?),
+            false => {
+                let (logs, deadline) = (self.external_logs()?, self.ctlog_deadline());
+                Destination::External(Logs::open(logs, &chain, deadline, now).await?)
+            }
+        };
         let mounts = self.logs().mounts().await?;
         let ledger = Ledger::open(self.ledger_database()).await?;
-        let trust = self.trust_files(&authority, &verifier).await?;
+        let trust = self.trust_files(&authority, verifier.as_ref()).await?;
         let periodic = self.periodic(&authority, &log, &ledger)?;
         let reloader = Reloader::new(source, Arc::clone(&issuers), fingerprint);
         let issuance = Issuance {
@@ -165,22 +186,30 @@ impl Config {
         })
     }
 
-    /// Writes the files that verifiers and signers need.
+    /// Writes the files that verifiers and signers need. `own` is the built-in log's key, if that is
+    /// where certificates go.
     ///
     /// # Errors
     /// [`OpenError`]: the log does not say since when it is, or an address cannot be used by clients.
     pub async fn trust_files(
         &self,
         authority: &Authority,
-        log: &LogVerifier,
+        own: Option<&LogVerifier>,
     ) -> Result<TrustFiles, OpenError> {
         let url = self.public_url();
-        let log_begins = Log::created(&self.log_config(), &log.log_id()).await?;
         let chain = trust::Authority::new(url, authority.chain().der().to_vec())?;
         let (since, _) = authority.chain().validity();
-        let log = TransparencyLog::new(&self.log_url(), log.public_key_der(), log_begins)?;
         let mounts = self.logs().mounts().await?;
         let retired = mounts.retired.iter().map(|log| log.trusted().clone());
+        let (logs, begins) = match own {
+            Some(key) => {
+                let begins = Log::created(&self.log_config()?, &key.log_id()).await?;
+                let log = TransparencyLog::new(&self.logs().url()?, key.public_key_der(), begins)?;
+                // Nothing that this authority certified was signed earlier.
+                (vec![log], since.min(begins))
+            }
+            None => (self.trusted_external_logs(since)?, since),
+        };
         let Services {
             operator,
             openid_provider,
@@ -195,9 +224,8 @@ impl Config {
         };
         let root = TrustedRoot {
             authorities: vec![chain],
-            logs: std::iter::once(log).chain(retired).collect(),
-            // Nothing that this authority certified was signed earlier.
-            signature_logs: self.known_signature_log(since.min(log_begins))?,
+            logs: logs.into_iter().chain(retired).collect(),
+            signature_logs: self.known_signature_log(begins)?,
             timestamp_authorities: self.known_timestamp_authority()?,
         };
         let signing = SigningConfig {
@@ -213,6 +241,25 @@ impl Config {
                 .collect(),
         };
         Ok(TrustFiles::new(&root, &signing)?)
+    }
+
+    /// Somebody else's logs. None of them has promised anything about a certificate of this authority
+    /// before the authority's own beginning, `since`.
+    fn trusted_external_logs(
+        &self,
+        since: OffsetDateTime,
+    ) -> Result<Vec<TransparencyLog>, OpenError> {
+        let keys = self.external_logs()?;
+        let settings = self.ct_logs().iter();
+        let logs = keys.iter().zip(settings).map(|(log, settings)| {
+            let from = settings.valid_from.unwrap_or(since);
+            let trusted = TransparencyLog::new(&log.url, &log.public_key_der, from)?;
+            match settings.valid_until {
+                Some(until) => Ok(trusted.retired(until)?),
+                None => Ok(trusted),
+            }
+        });
+        logs.collect()
     }
 
     /// The signature log, if the configuration names its key.
@@ -284,6 +331,9 @@ pub enum OpenError {
     /// The log cannot be opened.
     #[error("the log: {0}")]
     Log(#[from] LogError),
+    /// Somebody else's logs cannot be used.
+    #[error("ctlog: {0}")]
+    ExternalLogs(#[from] LogsError),
     /// The ledger cannot be opened.
     #[error("the ledger: {0}")]
     Ledger(#[from] LedgerError),

@@ -128,8 +128,8 @@ pub async fn rotate(
         return Err(RotateError::Window);
     }
     let logs = config.logs();
-    let (base, present) = (logs.base, logs.log);
-    let before = logs.origin();
+    let (base, present) = (logs.base, logs.own()?);
+    let before = logs.config()?.origin;
     check_prefix(shard.prefix).map_err(RotateError::Prefix)?;
     let retired = logs.retired.iter().map(|retired| &retired.prefix);
     let is_taken = std::iter::once(&present.prefix)
@@ -199,7 +199,7 @@ pub async fn rotate(
         // It must be good before it is the configuration: every log in it, opened as a server would.
         let new = Either::read(&draft)?;
         new.logs().mounts().await?;
-        Reader::open(&new.logs().config(), new.logs().signer()?.verifier()).await?;
+        Reader::open(&new.logs().config()?, new.logs().signer()?.verifier()).await?;
         fs::rename(&draft, file).map_err(io(file))
     };
     if let Err(error) = exchanged.await {

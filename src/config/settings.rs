@@ -9,6 +9,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::external::{CtLogs, default_ctlog_seconds};
 use crate::authority::file::Passphrase;
 use crate::ctlog::Window;
 use crate::ctlog::config::{default_queue, default_usages, read_time};
@@ -48,11 +49,16 @@ pub struct Settings {
     pub database: Option<String>,
     /// The password there, if one is asked for.
     pub database_password: Option<Secret>,
-    /// The transparency log.
-    pub log: LogSettings,
+    /// The built-in transparency log. There is either this or `ctlog`.
+    pub log: Option<LogSettings>,
     /// Those that took their last entry before it.
     #[serde(default)]
     pub retired_logs: Vec<RetiredLogSettings>,
+    /// Somebody else's transparency logs, to which certificates go instead.
+    pub ctlog: Option<CtLogs>,
+    /// How long one certificate may take with all of them together, in seconds. 1 to 15.
+    #[serde(default = "default_ctlog_seconds")]
+    pub ctlog_seconds: u32,
     /// The ledger.
     #[serde(default)]
     pub ledger: LedgerSettings,

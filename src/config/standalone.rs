@@ -155,7 +155,7 @@ impl LogConfig {
         Logs {
             base: &self.base,
             public_url: &self.public_url,
-            log: &self.settings.log,
+            log: Some(&self.settings.log),
             retired: &self.settings.retired_logs,
             server: self.server.as_ref(),
         }

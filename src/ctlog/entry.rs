@@ -332,6 +332,30 @@ pub fn read_leaf_index(extensions: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
 }
 
+/// What `CtExtensions` of any log say of the entry's place, where they say it; nothing at all, if they are
+/// not as C2SP static-ct-api has them: `type | u16 length | data`, each type once, and a `leaf_index`
+/// of five octets.
+#[must_use]
+pub fn read_extensions(extensions: &[u8]) -> Option<Option<u64>> {
+    let mut seen = [false; 256];
+    let mut index = None;
+    let mut rest = extensions;
+    while let Some((&kind, after)) = rest.split_first() {
+        let (data, after) = read_u16_vector(after)?;
+        if std::mem::replace(seen.get_mut(usize::from(kind))?, true) {
+            return None;
+        }
+        if kind == LEAF_INDEX {
+            let &[a, b, c, d, e] = data else {
+                return None;
+            };
+            index = Some(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]));
+        }
+        rest = after;
+    }
+    Some(index)
+}
+
 fn push_timestamped(out: &mut Vec<u8>, timestamp_ms: u64, body: &[u8], extensions: &[u8]) {
     out.extend_from_slice(&timestamp_ms.to_be_bytes());
     out.extend_from_slice(body);

@@ -17,6 +17,8 @@
 //! | [`store`] | where everything is kept |
 //! | [`chain`], [`submission`] | what others may submit |
 //! | [`moving`] | from a file to a server |
+//! | [`remote`] | somebody else's logs, in this one's place |
+//! | [`destination`] | which of the two certificates go to |
 //! | [`recovery`], [`check`] | the short and the long look at what is stored |
 //! | [`error`] | what can go wrong, and whose it is |
 
@@ -24,6 +26,7 @@ pub mod chain;
 pub mod check;
 pub mod checkpoint;
 pub mod config;
+pub mod destination;
 pub mod entry;
 pub mod error;
 pub mod merkle;
@@ -32,6 +35,7 @@ mod proofs;
 mod reads;
 mod records;
 pub mod recovery;
+pub mod remote;
 pub mod sequencer;
 pub mod signer;
 pub mod store;
@@ -40,6 +44,7 @@ pub mod tile;
 mod turn;
 
 pub use config::{Config, Database, Window, upgrade};
+pub use destination::{Appended, Destination, NotLogged};
 pub use error::{AppendError, Fatal, LogError};
 pub use proofs::RawEntry;
 pub use reads::Reader;
@@ -99,15 +104,6 @@ struct Shared {
 struct Own {
     key_hash: Hash,
     chain: Arc<[Hash]>,
-}
-
-/// A logged certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// The log's promise, already kept.
-    pub sct: Sct,
-    /// Where it stands, counted from zero.
-    pub index: u64,
 }
 
 impl Log {
@@ -449,6 +445,7 @@ impl Log {
             extensions,
             signature,
         };
+        let index = Some(index);
         Ok(Appended { sct, index })
     }
 }

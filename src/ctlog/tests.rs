@@ -28,7 +28,7 @@ fn verify_independently(log: &Log, number: u64, appended: &Appended) {
     leaf.extend([0, 0, 40]);
     leaf.extend(&tbs);
     leaf.extend([0, 8, 0, 0, 5]);
-    leaf.extend(&index.to_be_bytes()[3..]);
+    leaf.extend(&index.unwrap().to_be_bytes()[3..]);
     assert_eq!(sct.log_id, log.log_id());
     assert_eq!(sct.extensions, leaf[leaf.len() - 8..]);
     let key = p256::ecdsa::VerifyingKey::from_public_key_der(log.public_key_der()).unwrap();
@@ -68,7 +68,7 @@ async fn every_timestamp_verifies_and_its_leaf_stands_where_it_says() {
         verify_independently(&log, number, appended);
         assert!(appended.sct.timestamp_ms <= log.head().timestamp_ms);
         assert!(
-            by_index.insert(appended.index, number).is_none(),
+            by_index.insert(appended.index.unwrap(), number).is_none(),
             "index used twice"
         );
     }
@@ -96,6 +96,7 @@ async fn the_tree_is_right_at_every_tile_boundary_and_after_reopening_there() {
         for (number, result) in (size..).zip(log_entries(&log, size..boundary, at(10)).await) {
             let Appended { sct, index } = result.unwrap();
             let body = entry(number, 40).body().clone();
+            let index = index.unwrap();
             leaves.insert(index, body.merkle_tree_leaf(sct.timestamp_ms, index));
         }
         leaves.into_values().for_each(|leaf| tree.push(leaf));
@@ -159,7 +160,8 @@ async fn a_repeated_entry_is_answered_with_the_very_same_timestamp() {
         log_entry(&log, 9, at(600))
     );
     assert_eq!(again.unwrap(), first, "among new ones");
-    assert_eq!((other.unwrap().index, new.unwrap().index), (1, 2));
+    let indices = (other.unwrap().index, new.unwrap().index);
+    assert_eq!(indices, (Some(1), Some(2)));
     log.close().await;
     let log = test.open().await;
     assert_eq!(
@@ -509,9 +511,9 @@ async fn an_entry_nobody_waits_for_any_more_harms_nothing() {
     assert!(in_commit.await.is_err() && queued.await.is_err());
     store.open_gate();
     let zero = log_entry(&log, 0, at(20)).await.unwrap();
-    assert_eq!(zero.index, 0, "what was in a commit is there");
+    assert_eq!(zero.index, Some(0), "what was in a commit is there");
     let two = log_entry(&log, 2, at(20)).await.unwrap();
-    assert_eq!(two.index, 1, "what waited was not logged for nobody");
+    assert_eq!(two.index, Some(1), "what waited was not logged for nobody");
     assert_eq!(
         log.shared.room.available_permits(),
         MAX_WAITING_BYTES,
@@ -838,11 +840,11 @@ async fn a_full_file_system_refuses_entries_and_takes_them_again_with_room() {
     assert_eq!(large(logged).await, Err(AppendError::NotWritten));
     assert_eq!(
         large(0).await.unwrap().index,
-        0,
+        Some(0),
         "what is there is still answered"
     );
     std::fs::remove_file(&ballast).unwrap();
-    assert_eq!(large(logged).await.unwrap().index, logged);
+    assert_eq!(large(logged).await.unwrap().index, Some(logged));
     log.check().await.unwrap();
     log.close().await;
     let log = Log::open(&config, signer(1), &Chains::default(), at(10))

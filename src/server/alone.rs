@@ -55,7 +55,7 @@ impl LogApp {
             .route("/readyz", get(readyz))
             .method_not_allowed_fallback(problem::method_not_allowed)
             .with_state(Arc::clone(self))
-            .merge(ctlog::mount_all(&self.log, &self.mounts))
+            .merge(ctlog::mount_all(Some(&self.log), &self.mounts))
             .fallback(guard::nowhere)
             .layer(from_fn(guard::guard))
             .layer(cors())

@@ -24,9 +24,11 @@ use crate::failpoint::FailPoint;
 
 /// Every log of a server, each at its place. The prefixes are those of a checked configuration, so no
 /// two of them meet.
-pub(super) fn mount_all(log: &Log, mounts: &Mounts) -> Router {
-    let open = mount(log, mounts.rfc6962_reads);
-    let mut all = at(Router::new(), &mounts.prefix, open);
+pub(super) fn mount_all(log: Option<&Log>, mounts: &Mounts) -> Router {
+    let mut all = Router::new();
+    if let (Some(log), Some(prefix)) = (log, &mounts.prefix) {
+        all = at(all, prefix, mount(log, mounts.rfc6962_reads));
+    }
     for retired in &mounts.retired {
         all = at(all, &retired.prefix, mount_retired(retired));
     }
@@ -36,10 +38,7 @@ pub(super) fn mount_all(log: &Log, mounts: &Mounts) -> Router {
 /// The paths below which they are.
 pub(super) fn prefixes(mounts: &Mounts) -> Arc<[String]> {
     let retired = mounts.retired.iter().map(|retired| &retired.prefix);
-    std::iter::once(&mounts.prefix)
-        .chain(retired)
-        .cloned()
-        .collect()
+    (mounts.prefix.iter()).chain(retired).cloned().collect()
 }
 
 fn at(all: Router, prefix: &str, log: Router) -> Router {

@@ -16,6 +16,7 @@ use super::reply::PEM_CHAIN;
 use super::request_id::RequestId;
 use super::{App, now};
 use crate::certificate::profile::LIFETIME;
+use crate::ctlog::remote::LogState;
 use crate::issuance::{ReloadFailure, ReloadState};
 use crate::telemetry::audit;
 
@@ -31,14 +32,20 @@ pub(super) async fn livez() -> &'static str {
 
 /// `GET /readyz`: a certificate could be issued now. 503 otherwise, with the reason. An OpenID
 /// provider that is down is not a reason, since the others still work; nor is an issuers' file that
-/// was refused, since the one before it is in force. `?verbose` lists every check and what was last
-/// read.
+/// was refused, since the one before it is in force. `?verbose` lists every check, somebody else's logs
+/// one by one, and what was last read.
 pub(super) async fn readyz(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> impl IntoResponse {
+    let logs = app.issuance.log.external().into_iter();
+    let logs = logs.map(|LogState { url, condition }| match condition.is_usable() {
+        true => format!("[+] {url} {}\n", condition.name()),
+        false => format!("[-] {url} {}\n", condition.name()),
+    });
     let issuers = reload_line(&app.issuance.issuers.reload_state());
-    verdict(&checks(&app).await, query.as_deref(), Some(issuers))
+    let more: String = logs.chain([issuers]).collect();
+    verdict(&checks(&app).await, query.as_deref(), Some(more))
 }
 
 /// The answer to a question for readiness: the checks that failed, or with `?verbose` all of them and
@@ -77,10 +84,7 @@ pub(super) async fn checks(app: &App) -> [(&'static str, bool); 5] {
     let (_, not_after) = app.issuance.authority.chain().validity();
     [
         ("authority", now() + LIFETIME < not_after),
-        (
-            "log",
-            app.issuance.log.is_healthy().await && app.issuance.log.is_for(now() + LIFETIME),
-        ),
+        ("log", app.issuance.log.is_healthy(now()).await),
         ("ledger", app.issuance.ledger.healthy().await.is_ok()),
         ("audit", audit::accepts()),
         ("open", !app.is_closing.load(Ordering::Relaxed)),

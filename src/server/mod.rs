@@ -183,7 +183,7 @@ impl App {
             .route("/openapi.json", get(http::openapi))
             .method_not_allowed_fallback(problem::method_not_allowed)
             .with_state(Arc::clone(self))
-            .merge(ctlog::mount_all(&self.issuance.log, &self.mounts))
+            .merge(ctlog::mount_all(self.issuance.log.built_in(), &self.mounts))
             .merge(grpc::routes(self))
             .fallback(guard::nowhere)
             .layer(from_fn(guard::guard))

@@ -14,7 +14,8 @@ use time::OffsetDateTime;
 use tracing::Instrument as _;
 
 use super::{App, health, problem};
-use crate::telemetry::metrics::{Gauges, IssuerKeys};
+use crate::ctlog::remote::{Condition, LogState};
+use crate::telemetry::metrics::{ExternalLog, Gauges, IssuerKeys};
 use crate::telemetry::{metrics, tick, traces};
 
 /// Counts and times every request, and gives those for certificates a span.
@@ -112,10 +113,17 @@ async fn page(State(app): State<Arc<App>>) -> impl IntoResponse {
     });
     let (_, ca_expiry) = app.issuance.authority.chain().validity();
     let reload = app.issuance.issuers.reload_state();
+    let external = app.issuance.log.external().into_iter();
+    let external = external.map(|LogState { url, condition }| ExternalLog {
+        url,
+        is_usable: condition.is_usable(),
+        is_suspect: condition == Condition::Suspect,
+    });
     let gauges = Gauges {
         ready,
         outstanding: app.pool.occupied(),
-        log_size: app.issuance.log.head().size,
+        log_size: app.issuance.log.built_in().map(|log| log.head().size),
+        external_logs: external.collect(),
         ca_expiry: ca_expiry.unix_timestamp(),
         config: (
             reload.generation,

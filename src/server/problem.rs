@@ -20,7 +20,8 @@ use super::request_id::RequestId;
 use super::trail;
 use crate::authority::AuthorityError;
 use crate::certificate::profile::ProfileError;
-use crate::ctlog::AppendError;
+use crate::ctlog::remote::RemoteError;
+use crate::ctlog::{AppendError, NotLogged};
 use crate::identity::{ClaimError, IdentityError, PrincipalError};
 use crate::issuance::{IssueError, Limited};
 use crate::possession::PossessionError;
@@ -345,7 +346,13 @@ fn possession(error: &PossessionError) -> (Cow<'static, str>, Reason) {
     }
 }
 
-const fn log_reason(error: &AppendError) -> Reason {
+const fn log_reason(error: &NotLogged) -> Reason {
+    let error = match error {
+        NotLogged::BuiltIn(error) => error,
+        // Whatever became of each log, another one or a later try may do better.
+        NotLogged::External(RemoteError::NoLog(_)) => return Reason::LogUnavailable,
+        NotLogged::External(RemoteError::Entry(_)) => return Reason::Internal,
+    };
     match error {
         AppendError::Busy
         | AppendError::ClockBehind { .. }

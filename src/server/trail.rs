@@ -31,6 +31,7 @@ pub(super) fn granted<'a>(
             subject: &issued.subject,
             not_before: rfc3339(certificate.not_before()),
             not_after: rfc3339(certificate.not_after()),
+            log_id: Hex(&issued.log_id).to_string(),
             log_index: issued.log_index,
         }),
         ..Record::default()

@@ -89,8 +89,11 @@ pub struct Granted<'a> {
     pub not_before: String,
     /// Until when.
     pub not_after: String,
-    /// Where it stands in the transparency log, counted from zero.
-    pub log_index: u64,
+    /// The transparency log it stands in, in hexadecimal digits.
+    pub log_id: String,
+    /// Where it stands there, counted from zero, if the log says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_index: Option<u64>,
 }
 
 /// A place in the queue, or none that is needed.

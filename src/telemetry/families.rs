@@ -72,6 +72,10 @@ families! {
     LOG_COMMIT = Histogram "vouchsafe_log_commit_duration_seconds" [] "Time of one commit of the transparency log, in seconds.";
     LOG_SIZE = Gauge "vouchsafe_log_tree_size" [] "Entries in the transparency log.";
     LOG_REQUESTS = Counter "vouchsafe_log_requests_total" ["code", "method"] "HTTP requests to the transparency log.";
+    EXTERNAL_LOG = Counter "vouchsafe_external_log_total" ["log", "outcome"] "Certificates sent to somebody else's transparency log, by what became of them.";
+    EXTERNAL_LOG_DURATION = Histogram "vouchsafe_external_log_duration_seconds" ["log"] "Time that somebody else's transparency log took for a certificate, repetitions included, in seconds.";
+    EXTERNAL_LOG_USABLE = Gauge "vouchsafe_external_log_usable" ["log"] "1 if certificates are sent to this log.";
+    EXTERNAL_LOG_SUSPECT = Gauge "vouchsafe_external_log_suspect" ["log"] "1 if this log gave an answer that must not get into a certificate, and is left alone.";
     LEDGER_BATCH = Histogram "vouchsafe_ledger_batch_rows" [] "Rows of one commit of the ledger.";
     LEDGER_COMMIT = Histogram "vouchsafe_ledger_commit_duration_seconds" [] "Time of one commit of the ledger, in seconds.";
     OUTSTANDING = Gauge "vouchsafe_issuing_outstanding" [] "Requests being issued or waiting for it.";

@@ -34,6 +34,8 @@ pub struct Metrics {
     steps: [Histogram; STEPS.len()],
     /// Comparisons of ledger and log.
     pub reconciliation: Reconciled,
+    external_log: Cells<(String, &'static str), Counter>,
+    external_log_times: Cells<String, Histogram>,
     tls_expiry: Cells<&'static str, Counter>,
     tls_failing: Cells<&'static str, Counter>,
 }
@@ -72,8 +74,10 @@ pub struct Gauges {
     pub ready: Vec<(&'static str, bool)>,
     /// Requests being issued or waiting, and how many may.
     pub outstanding: (usize, usize),
-    /// Entries of the transparency log.
-    pub log_size: u64,
+    /// Entries of the built-in transparency log, if that is where certificates go.
+    pub log_size: Option<u64>,
+    /// Somebody else's transparency logs, if they go there.
+    pub external_logs: Vec<ExternalLog>,
     /// The end of the chain's first certificate to end, in seconds since 1970.
     pub ca_expiry: i64,
     /// The configuration in force: its number, since when, and whether the last one was refused.
@@ -91,6 +95,17 @@ pub struct IssuerKeys {
     pub failing: usize,
     /// When some were last fetched, in seconds since 1970.
     pub fetched: Option<i64>,
+}
+
+/// Somebody else's transparency log.
+#[derive(Debug)]
+pub struct ExternalLog {
+    /// Its address in the configuration.
+    pub url: String,
+    /// Whether certificates are sent to it.
+    pub is_usable: bool,
+    /// Whether it gave an answer that must not get into a certificate, and no good one since.
+    pub is_suspect: bool,
 }
 
 #[derive(Debug)]
@@ -185,6 +200,8 @@ impl Metrics {
             refusals: Cells::new(),
             steps: std::array::from_fn(|_| Histogram::new(STEP_TIMES)),
             reconciliation: Reconciled::default(),
+            external_log: Cells::new(),
+            external_log_times: Cells::new(),
             tls_expiry: Cells::new(),
             tls_failing: Cells::new(),
         }
@@ -267,6 +284,19 @@ impl Metrics {
         }
     }
 
+    /// What became of a certificate that was sent to somebody else's log, repetitions included. `log` is
+    /// the configuration's own text for it, and `outcome` one of [`LOG_OUTCOMES`].
+    pub fn external_log(&self, log: &str, outcome: &'static str, duration: Duration) {
+        let key = (log.to_owned(), outcome);
+        if let Some(cell) = self.external_log.of(&key, Counter::default) {
+            cell.increment();
+        }
+        let new = || Histogram::new(API);
+        if let Some(cell) = self.external_log_times.of(&key.0, new) {
+            cell.observe(duration);
+        }
+    }
+
     /// When the certificate ends that a listener shows, in seconds since 1970; each time one is
     /// loaded.
     pub fn tls_loaded(&self, listener: &'static str, expiry: u64) {
@@ -299,6 +329,9 @@ fn method_name(method: &str) -> &'static str {
     known.copied().unwrap_or("unknown")
 }
 
+/// How it can end with somebody else's log: a timestamp that holds, a refusal, no answer, or one that
+/// must not get into a certificate.
+const LOG_OUTCOMES: [&str; 4] = ["taken", "refused", "failed", "wrong"];
 const OUTCOMES: [Outcome; 3] = [Outcome::Granted, Outcome::Refused, Outcome::Failed];
 /// Requests by nobody who is configured.
 const UNKNOWN: &str = "unknown";

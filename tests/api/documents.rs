@@ -89,7 +89,7 @@ async fn the_trust_files_are_read_by_the_verifiers_parser_and_agree() {
     assert_eq!(trusted.authorities.len(), 1);
     assert_eq!(trusted.authorities[0].chain(), chain.der());
     assert_eq!(trusted.authorities[0].url(), house.url());
-    let log = trusted.log(&house.issuance.log.log_id()).unwrap();
+    let log = trusted.log(&house.log().log_id()).unwrap();
     assert_eq!(log.base_url(), format!("{}/log", house.url()));
 
     let root = answer.json();

@@ -16,6 +16,7 @@ use tonic::transport::ClientTlsConfig;
 use vouchsafe::authority::hierarchy::Curve;
 use vouchsafe::config::Config;
 use vouchsafe::config::fresh::{self, Entropy, Plan};
+use vouchsafe::ctlog::Log;
 use vouchsafe::issuance::Issuance;
 use vouchsafe::server::{self, App, Listener};
 
@@ -56,6 +57,14 @@ impl House {
         transport: Transport,
         change: impl FnOnce(String) -> String,
     ) -> Self {
+        Self::open_at(transport, |_, settings| change(settings)).await
+    }
+
+    /// With other settings and other files beside them.
+    pub(crate) async fn open_at(
+        transport: Transport,
+        change: impl FnOnce(&Path, String) -> String,
+    ) -> Self {
         // First of all: it installs the provider of cryptography that the issuers' client needs too.
         let http = vouchsafe::client::http_client().unwrap();
         let provider = Provider::start().await;
@@ -65,7 +74,11 @@ impl House {
         let plain = format!("http://{address}");
         let file = deploy(directory.path(), &plain, &provider).await;
         let settings = fs::read_to_string(&file).unwrap();
-        fs::write(&file, change(settings)).unwrap();
+        fs::write(
+            &file,
+            change(&directory.path().join("deployment"), settings),
+        )
+        .unwrap();
         let (url, http, certificate) = match transport {
             Transport::Plain => (plain, http, None),
             Transport::Tls => {
@@ -135,8 +148,13 @@ impl House {
         &self.url
     }
 
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.directory.path().join("deployment")
+    }
+
     pub(crate) fn ledger(&self) -> PathBuf {
-        self.directory.path().join("deployment/ledger.sqlite")
+        self.directory().join("ledger.sqlite")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -177,7 +195,12 @@ impl House {
     /// How many certificates the ledger and the log have.
     pub(crate) async fn issued(&self) -> (u64, u64) {
         let ledger = self.issuance.ledger.count().await.unwrap();
-        (ledger, self.issuance.log.head().size)
+        (ledger, self.log().head().size)
+    }
+
+    /// Its own log.
+    pub(crate) fn log(&self) -> &Log {
+        self.issuance.log.built_in().unwrap()
     }
 }
 

@@ -62,7 +62,7 @@ async fn head(house: &House) -> (Hash, u64) {
     let (kind, der) = signature.split_at(4);
     assert_eq!(kind[..2], [4, 3], "SHA-256, ECDSA");
     assert_eq!(usize::from(kind[2]) << 8 | usize::from(kind[3]), der.len());
-    let key = VerifyingKey::from_public_key_der(house.issuance.log.public_key_der()).unwrap();
+    let key = VerifyingKey::from_public_key_der(house.log().public_key_der()).unwrap();
     key.verify(&signed, &Signature::from_der(der).unwrap())
         .unwrap();
     (root, size)

@@ -1,6 +1,7 @@
 use super::flags::FLAGS;
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::config::CtLogs;
 use clap::Parser as _;
 use std::fs;
 use time::macros::datetime;
@@ -54,13 +55,14 @@ fn defaults_are_not_fulcios() {
     assert_eq!(settings.log_format, LogFormat::Text);
     assert_eq!(settings.public_url, "http://localhost:8080");
     assert_eq!(
-        settings.log.database,
+        settings.log.unwrap().database,
         Path::new("/data/state/log/log.sqlite")
     );
     assert_eq!(
         settings.ledger.database,
         Path::new("/data/state/ledger.sqlite")
     );
+    assert!(settings.ctlog.is_none());
     assert!(settings.grpc_tls.is_none() && settings.tls.is_none());
     assert!(matches!(settings.authority, AuthoritySettings::Memory(_)));
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -201,19 +203,19 @@ fn something_that_cannot_be_honoured_is_taken() {
         ),
         (
             &[("ct-log-url", other_log)],
-            "--ct-log-url is http://ctlog.ctlog-system.svc/sigstorescaffolding",
+            "--ct-log-url is http://ctlog.ctlog-system.svc/sigstorescaffolding, and --ct-log-public-key-path is not set",
         ),
         (
             &[("ct-log-url", "http://localhost:6962/test")],
-            "--data-dir",
+            "--ct-log-public-key-path is not set",
         ),
         (
             &[("ct-log-origin", "rome2025h1")],
-            "--ct-log-origin cannot be honoured",
+            "--ct-log-origin is about somebody else's log",
         ),
         (
-            &[("ct-log.tls-ca-cert", "/ca.crt")],
-            "--ct-log.tls-ca-cert cannot be honoured",
+            &[("ct-log-url", ""), ("ct-log.tls-ca-cert", "/ca.crt")],
+            "--ct-log.tls-ca-cert is about somebody else's log",
         ),
         (
             &[("fileca-watch", "true")],
@@ -266,6 +268,34 @@ fn a_log_that_is_ours_is_taken_for_another() {
         assert_eq!(said, url.is_empty(), "{url}: {warnings:?}");
     }
     translated(&[("ct-log-origin", "localhost:8080/log")], &[]).unwrap();
+}
+
+#[test]
+fn something_said_of_somebody_elses_log_is_lost() {
+    let (settings, warnings) = translated(
+        &[
+            ("ct-log-url", "https://log.example.com/2026/"),
+            ("ct-log-public-key-path", "/run/log.pem"),
+            ("ct-log-origin", "log.example.com/2026"),
+            ("ct-log.tls-ca-cert", "/run/ca.pem"),
+        ],
+        &[],
+    )
+    .unwrap();
+    assert!(settings.log.is_none());
+    let CtLogs(logs) = settings.ctlog.unwrap();
+    let [log] = logs.as_slice() else {
+        panic!("{logs:?}");
+    };
+    assert_eq!(log.url, "https://log.example.com/2026");
+    assert_eq!(log.public_key, Path::new("/run/log.pem"));
+    assert_eq!(log.origin.as_deref(), Some("log.example.com/2026"));
+    assert_eq!(
+        log.ca_certificates.as_deref(),
+        Some(Path::new("/run/ca.pem"))
+    );
+    let about = warnings.iter().find(|one| one.contains("ct-log"));
+    assert_eq!(about, None, "nothing is amiss");
 }
 
 #[test]

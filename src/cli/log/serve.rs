@@ -34,7 +34,7 @@ pub(super) async fn run(arguments: LogConfigArgument) -> Result<(), Failure> {
         .map(|address| watched(address, app.metrics_router()));
     let metrics = metrics.transpose()?;
     // All ports are bound: whoever waits for this line may ask at each of them.
-    tracing::info!(listen = %address, tls = certificate.is_some(), log = logs.origin(), "serving the log");
+    tracing::info!(listen = %address, tls = certificate.is_some(), log = logs.config()?.origin, "serving the log");
     let shown = certificate.clone();
     let look = move |occasion| {
         shown

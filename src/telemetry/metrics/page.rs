@@ -1,6 +1,6 @@
 //! The page that Prometheus collects.
 
-use super::{GRPC_CODES, Gauges, Grpc, Metrics, OUTCOMES, Reconciled};
+use super::{ExternalLog, GRPC_CODES, Gauges, Grpc, LOG_OUTCOMES, Metrics, OUTCOMES, Reconciled};
 use crate::telemetry::exposition::{Counter, Exposition, as_f64};
 use crate::telemetry::steps::STEPS;
 use crate::telemetry::{audit, families as f, process};
@@ -63,6 +63,7 @@ impl Metrics {
             ready,
             outstanding: (outstanding, capacity),
             log_size,
+            external_logs,
             ca_expiry,
             config: (generation, loaded, is_failing),
             issuers,
@@ -92,7 +93,10 @@ impl Metrics {
         let steps = STEPS.iter().zip(&self.steps);
         let steps = steps.map(|(step, durations)| (vec![step.name()], durations));
         page.histograms(&f::STEP_DURATION, steps);
-        self.render_logged(page, *log_size);
+        match log_size {
+            Some(entries) => self.render_logged(page, *entries),
+            None => self.render_external_logs(page, external_logs),
+        }
         page.histograms(&f::LEDGER_BATCH, [(vec![], &self.ledger.sizes)]);
         page.histograms(&f::LEDGER_COMMIT, [(vec![], &self.ledger.durations)]);
         page.family(&f::OUTSTANDING, [plain(size(*outstanding))]);
@@ -158,6 +162,32 @@ impl Metrics {
             .iter()
             .map(|(listener, is_failing)| (vec![*listener], count(is_failing)));
         page.family(&f::TLS_FAILING, failing);
+    }
+
+    fn render_external_logs(&self, page: &mut Exposition, logs: &[ExternalLog]) {
+        // Before its first certificate too a log has its series: rates need a zero to start from.
+        for log in logs {
+            for outcome in LOG_OUTCOMES {
+                let key = (log.url.clone(), outcome);
+                drop(self.external_log.of(&key, Counter::default));
+            }
+        }
+        let counts = self.external_log.all();
+        let counts = counts
+            .iter()
+            .map(|((log, outcome), cell)| (vec![log.as_str(), *outcome], count(cell)));
+        page.family(&f::EXTERNAL_LOG, counts);
+        let times = self.external_log_times.all();
+        let times = times
+            .iter()
+            .map(|(log, times)| (vec![log.as_str()], &**times));
+        page.histograms(&f::EXTERNAL_LOG_DURATION, times);
+        let labelled = |of: fn(&ExternalLog) -> bool| {
+            let logs = logs.iter();
+            logs.map(move |log| (vec![log.url.as_str()], flag(of(log))))
+        };
+        page.family(&f::EXTERNAL_LOG_USABLE, labelled(|log| log.is_usable));
+        page.family(&f::EXTERNAL_LOG_SUSPECT, labelled(|log| log.is_suspect));
     }
 }
 
