@@ -65,7 +65,7 @@ async fn several_processes_append_to_one_tree_and_answer_alike() {
     for task in tasks {
         for answer in task.await.unwrap() {
             let appended = answer.unwrap();
-            indices.push(appended.index);
+            indices.push(appended.index.unwrap());
             distinct.insert((
                 appended.index,
                 appended.sct.signature,
@@ -94,14 +94,14 @@ async fn a_checkpoint_is_never_behind_what_another_process_has_answered() {
         let appended = log_entry(&one, number, at(10)).await.unwrap();
         let note = other.reader().checkpoint().await.unwrap();
         let checkpoint = Checkpoint::verify(&note, ORIGIN, &verifier).unwrap();
-        assert!(checkpoint.size > appended.index);
+        assert!(Some(checkpoint.size) > appended.index);
     }
     // Nor is what is read.
     assert!(other.reader().tile(1, 0, 1).await.unwrap().is_some());
     assert!(other.reader().data_tile(1, 44).await.unwrap().is_some());
     assert_eq!(other.reader().data_tile(1, 45).await.unwrap(), None);
     let appended = log_entry(&other, 300, at(10)).await.unwrap();
-    assert_eq!(appended.index, 300);
+    assert_eq!(appended.index, Some(300));
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn an_unknown_outcome_is_found_out_and_answered_both_ways() {
             });
             let mut indices = Vec::new();
             for result in log_entries(&log, start..start + added, at(20)).await {
-                indices.push(result.unwrap().index);
+                indices.push(result.unwrap().index.unwrap());
             }
             indices.sort_unstable();
             assert_eq!(
@@ -216,7 +216,7 @@ async fn a_connection_cut_at_the_commit_costs_nobody_an_entry_or_a_second_one() 
                 proxy.cut.store(cut, Ordering::SeqCst);
                 let mut indices = Vec::new();
                 for result in log_entries(&log, next + 1..next + 1 + count, at(10)).await {
-                    indices.push(result.unwrap().index);
+                    indices.push(result.unwrap().index.unwrap());
                 }
                 assert_eq!(proxy.cut.load(Ordering::SeqCst), 0, "nothing was cut");
                 next += 1 + count;
@@ -290,7 +290,7 @@ async fn a_database_that_goes_away_is_refused_for_and_comes_back_by_itself() {
     assert_eq!(refused, Err(AppendError::NotWritten), "known at once");
     cluster.start_again();
     let appended = log_entry(&log, 1, at(10)).await.unwrap();
-    assert_eq!(appended.index, 1);
+    assert_eq!(appended.index, Some(1));
     assert!(log.is_healthy().await);
     // Told to take nothing, it is refused for, too.
     let set = "ALTER DATABASE test_0 SET default_transaction_read_only = on;
@@ -303,7 +303,7 @@ async fn a_database_that_goes_away_is_refused_for_and_comes_back_by_itself() {
         "postgres",
         "ALTER DATABASE test_0 RESET default_transaction_read_only",
     );
-    assert_eq!(log_entry(&log, 2, at(10)).await.unwrap().index, 2);
+    assert_eq!(log_entry(&log, 2, at(10)).await.unwrap().index, Some(2));
     log.check().await.unwrap();
 }
 
@@ -319,7 +319,7 @@ async fn another_replicas_clock_far_ahead_is_refused() {
         "{late:?}"
     );
     let second = log_entry(&one, 2, at(95_000)).await.unwrap();
-    assert_eq!(second.index, 2);
+    assert_eq!(second.index, Some(2));
     one.check().await.unwrap();
 }
 
