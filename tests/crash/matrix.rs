@@ -106,7 +106,7 @@ impl Ground {
         let deployment = Deployment::create(&issuer);
         let config = Config::read(&deployment.configuration()).expect("a configuration");
         let signer = config.log_signer().expect("the log's key");
-        grow(&config.log_config(), &signer, size, foreign).await;
+        grow(&config.log_config().unwrap(), &signer, size, foreign).await;
         let snapshot = deployment.path().with_file_name("snapshot");
         copy(&deployment.path(), &snapshot);
 
