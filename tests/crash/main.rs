@@ -17,6 +17,7 @@ mod faults;
 mod guards;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod ledger;
 mod load;
 mod log;
 mod matrix;

@@ -5,18 +5,21 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vouchsafe::config::Config;
+use vouchsafe::ctlog::entry::{Entry, EntryBody};
 
 use super::harness::deployment::Deployment;
 use super::harness::http::Connection;
 use super::harness::issuer::Issuer;
+use super::harness::postgres::Cluster;
 use super::harness::request::prepare;
 use super::load::{Seen, run_until_ended};
 use super::log::entries;
 use super::promise::{Promise, Submission};
-use super::seed::{foreign, grow};
+use super::seed::grow;
 use super::witness::Witness;
 
 /// What a death at a place leaves of the batch it happened to.
@@ -79,13 +82,41 @@ async fn a_death_while_the_third_level_of_tiles_begins_loses_nothing() {
     }
 }
 
+/// On a server a batch is one statement, so its parts cannot be told apart; in return the process dies
+/// with the head's row locked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_at_any_place_loses_nothing_on_a_database_server() {
+    let parts = ["log-head-written", "log-tiles-written"];
+    let places = PLACES
+        .into_iter()
+        .filter(|(name, ..)| !parts.contains(name));
+    let places: Vec<_> = places.collect();
+    for size in [255, 256] {
+        let deployment = |issuer: &Issuer| {
+            let database = Cluster::shared().database();
+            Deployment::create_in(&database, issuer)
+        };
+        deaths(Ground::prepare(size, deployment).await, &places).await;
+    }
+}
+
 /// Two deaths at each place: in the very first batch, and in a later one that more requests share
 /// and that may begin in one tile and end in the next.
 async fn at_every_place(size: u64, places: &[(&str, &str, Leaves)]) {
-    let ground = Ground::prepare(size).await;
+    deaths(Ground::prepare(size, Deployment::create).await, places).await;
+}
+
+async fn deaths(ground: Ground, places: &[(&str, &str, Leaves)]) {
     for (name, words, leaves) in places {
         ground.case(name, words, 1, *leaves).await;
         ground.case(name, words, 2, Perhaps).await;
+    }
+    for command in [
+        &["log", "fsck"][..],
+        &["ledger", "audit", "--grace-seconds", "0"],
+    ] {
+        let (is_well, said) = ground.deployment.run(command);
+        assert!(is_well, "{command:?}: {said}");
     }
 }
 
@@ -101,14 +132,18 @@ struct Ground {
 }
 
 impl Ground {
-    async fn prepare(size: u64) -> Self {
+    async fn prepare(size: u64, deployment: impl Fn(&Issuer) -> Deployment) -> Self {
         let issuer = Issuer::start();
-        let deployment = Deployment::create(&issuer);
+        let deployment = deployment(&issuer);
         let config = Config::read(&deployment.configuration()).expect("a configuration");
         let signer = config.log_signer().expect("the log's key");
         grow(&config.log_config().unwrap(), &signer, size, foreign).await;
         let snapshot = deployment.path().with_file_name("snapshot");
         copy(&deployment.path(), &snapshot);
+        if let Some(name) = database(&deployment) {
+            let keep = format!("CREATE DATABASE {name}_kept TEMPLATE {name}");
+            Cluster::shared().sql("postgres", &keep);
+        }
 
         // Precertificates can only come from the authority. Those of a life that is then taken back
         // are as good as new.
@@ -134,11 +169,23 @@ impl Ground {
         }
     }
 
+    fn restore(&self) {
+        fs::remove_dir_all(self.deployment.path()).expect("what the last life left");
+        copy(&self.snapshot, &self.deployment.path());
+        if let Some(name) = database(&self.deployment) {
+            for statement in [
+                format!("DROP DATABASE {name} WITH (FORCE)"),
+                format!("CREATE DATABASE {name} TEMPLATE {name}_kept"),
+            ] {
+                Cluster::shared().sql("postgres", &statement);
+            }
+        }
+    }
+
     /// One life that ends at a place, and the one after it.
     async fn case(&self, name: &str, words: &str, count: u64, leaves: Leaves) {
         let when = format!("{name}:{count} at {} entries", self.size);
-        fs::remove_dir_all(self.deployment.path()).expect("what the last life left");
-        copy(&self.snapshot, &self.deployment.path());
+        self.restore();
         let armed = format!("{name}:{count}");
         let server = self
             .deployment
@@ -221,6 +268,21 @@ impl Ground {
         let first = self.used.fetch_add(count as u64, Ordering::Relaxed);
         prepare(&self.issuer, first, count)
     }
+}
+
+/// The name of the deployment's database, if it is on a server.
+fn database(deployment: &Deployment) -> Option<&str> {
+    let (_, name) = deployment.database()?.rsplit_once('/')?;
+    Some(name)
+}
+
+/// An entry of another authority, different for each number.
+fn foreign(number: u64) -> Entry {
+    let mut tbs = vec![0x5a; 48];
+    tbs[..8].copy_from_slice(&number.to_be_bytes());
+    let body = EntryBody::precertificate(&[0x1a; 32], &tbs).expect("a small entry");
+    Entry::precertificate(body, &[&tbs[..], &[0x5c; 80]].concat(), Arc::new([]))
+        .expect("a small entry")
 }
 
 async fn open(deployment: &Deployment) -> Connection {

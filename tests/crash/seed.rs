@@ -1,11 +1,9 @@
 //! A log that has grown before a test begins: real entries, timestamps and tiles in real commits, made
 //! by the program's own parts, only more of them at once than a server would take.
 
-use std::sync::Arc;
-
 use vouchsafe::ctlog::checkpoint::Checkpoint;
 use vouchsafe::ctlog::config::Database;
-use vouchsafe::ctlog::entry::{Entry, EntryBody};
+use vouchsafe::ctlog::entry::Entry;
 use vouchsafe::ctlog::merkle::leaf_hash;
 use vouchsafe::ctlog::recovery::recover;
 use vouchsafe::ctlog::signer::LogSigner;
@@ -73,15 +71,6 @@ async fn open(config: &ctlog::Config, signer: &LogSigner) -> Box<dyn Store> {
             Box::new(store.expect("the log"))
         }
     }
-}
-
-/// An entry of another authority, different for each number.
-pub(crate) fn foreign(number: u64) -> Entry {
-    let mut tbs = vec![0x5a; 48];
-    tbs[..8].copy_from_slice(&number.to_be_bytes());
-    let body = EntryBody::precertificate(&[0x1a; 32], &tbs).expect("a small entry");
-    Entry::precertificate(body, &[&tbs[..], &[0x5c; 80]].concat(), Arc::new([]))
-        .expect("a small entry")
 }
 
 /// Entries of one commit.

@@ -5,13 +5,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
-
 use super::harness::deployment::Deployment;
 use super::harness::der;
 use super::harness::http::Connection;
 use super::harness::received::{POISON, Received, SCT_LIST, sha256};
+use super::ledger::Ledger;
 use super::load::Seen;
 use super::log::{Checkpoint, Entry, LogKey, check_hashes, entries, issuer};
 use super::promise::Promise;
@@ -30,7 +28,7 @@ pub(crate) struct Sums {
 pub(crate) struct Witness {
     address: SocketAddr,
     pub(crate) key: Arc<LogKey>,
-    ledger: SqlitePool,
+    ledger: Ledger,
     tree: Tree,
     entries: Vec<Entry>,
     /// Received certificates by the index their timestamp promises.
@@ -43,15 +41,10 @@ pub(crate) struct Witness {
 
 impl Witness {
     pub(crate) async fn new(deployment: &Deployment) -> Self {
-        let options = SqliteConnectOptions::new()
-            .filename(deployment.path().join("ledger.sqlite"))
-            .read_only(true);
         Self {
             address: deployment.address(),
             key: Arc::new(LogKey::fetch(deployment.address())),
-            ledger: SqlitePool::connect_with(options)
-                .await
-                .expect("the ledger's database"),
+            ledger: Ledger::of(deployment).await,
             tree: Tree::new(),
             entries: Vec::new(),
             received: HashMap::new(),
@@ -209,24 +202,16 @@ impl Witness {
 
     async fn check_row(&self, index: u64, when: &str) {
         let received = &self.received[&index];
-        let row = sqlx::query(
-            "SELECT certificate, log_index, sct_timestamp_ms FROM certificates WHERE serial = ?",
-        )
-        .bind(&received.serial[..])
-        .fetch_optional(&self.ledger)
-        .await
-        .expect("the ledger can be read");
+        let row = self.ledger.row(&received.serial).await;
         let row = row.unwrap_or_else(|| {
             panic!("{when}: the ledger does not know the certificate of entry {index}")
         });
         assert_eq!(
-            row.get::<Vec<u8>, _>(0),
-            received.certificate,
+            row.certificate, received.certificate,
             "{when}: the ledger's certificate of entry {index}"
         );
-        let place = (row.get::<i64, _>(1) as u64, row.get::<i64, _>(2) as u64);
         assert_eq!(
-            place,
+            (row.index, row.timestamp_ms),
             (index, received.sct.timestamp_ms),
             "{when}: the ledger's index and time"
         );
@@ -311,17 +296,13 @@ impl Witness {
 
     /// Every row of the ledger stands in the log where the row says.
     async fn check_rows(&self, served: &[Entry]) -> usize {
-        let rows = sqlx::query("SELECT certificate, log_index FROM certificates")
-            .fetch_all(&self.ledger)
-            .await;
-        let rows = rows.expect("the ledger can be read");
+        let rows = self.ledger.rows().await;
         for row in &rows {
-            let certificate: Vec<u8> = row.get(0);
-            let index = usize::try_from(row.get::<i64, _>(1)).expect("an index");
-            let (tbs, _) = der::without_extension(&certificate, &SCT_LIST)
+            let index = row.index;
+            let (tbs, _) = der::without_extension(&row.certificate, &SCT_LIST)
                 .expect("a certificate with a timestamp");
             let entry = served
-                .get(index)
+                .get(usize::try_from(index).expect("an index"))
                 .unwrap_or_else(|| panic!("row of index {index} is beyond the log"));
             assert_eq!(
                 entry.tbs, tbs,

@@ -20,6 +20,8 @@ pub(crate) struct Deployment {
     address: SocketAddr,
     program: PathBuf,
     tls: Option<Tls>,
+    /// Where log and ledger are, if not in files.
+    database: Option<String>,
 }
 
 /// A second listener, in TLS.
@@ -67,7 +69,9 @@ impl Deployment {
     /// The same with log and ledger in a PostgreSQL database.
     pub(crate) fn create_in(database: &str, issuer: &Issuer) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_vouchsafe"));
-        Self::create_with(program, issuer, &["--database", database])
+        let mut made = Self::create_with(program, issuer, &["--database", database]);
+        made.database = Some(database.to_owned());
+        made
     }
 
     fn create_with(program: &Path, issuer: &Issuer, more: &[&str]) -> Self {
@@ -79,6 +83,7 @@ impl Deployment {
             address,
             program: program.to_owned(),
             tls: None,
+            database: None,
         };
         let output = Command::new(program)
             .args(["init", "--dir"])
@@ -127,6 +132,11 @@ impl Deployment {
     /// Where the server listens.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The database on a server, if log and ledger are there.
+    pub(crate) fn database(&self) -> Option<&str> {
+        self.database.as_deref()
     }
 
     /// The listener in TLS, if there is one.
