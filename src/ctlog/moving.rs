@@ -49,6 +49,14 @@ impl Moving {
         let created_ms = source.state().await?.created_ms;
         let log_id = verifier.log_id();
         let copy = PostgresStore::receive(&server, origin, &log_id, created_ms).await?;
+        if copy.is_complete().await? {
+            // It was moved before and has a life of its own there, which nothing here may touch.
+            if !source.is_moved().await? {
+                let (database, what) = (server.address().to_owned(), "key");
+                return Err(StoreError::Taken { database, what }.into());
+            }
+            return check(&copy, origin, verifier).await;
+        }
 
         for fingerprint in source.issuers().await? {
             if let Some(certificate) = source.issuer(&fingerprint).await? {
@@ -192,7 +200,12 @@ mod tests {
         let elsewhere = move_to(&test, &self::server()).await.unwrap_err();
         let is_right = matches!(elsewhere, RecoveryError::Store(StoreError::Moved { .. }));
         assert!(is_right, "{elsewhere}");
-        open(&server).await.unwrap();
+        // Nor does it touch a log that has gone on since.
+        let log = open(&server).await.unwrap();
+        log_entry(&log, 301, at(30)).await.unwrap();
+        assert_eq!(move_to(&test, &server).await.unwrap().head.size, 302);
+        log_entry(&log, 302, at(30)).await.unwrap();
+        log.check().await.unwrap();
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ pub async fn move_rows(
     let mut last = copy.last_number().await?;
     // A stranger's rows are not added to.
     let mut checked = compare(&source, &copy, last).await?;
+    let mut done = checked;
     loop {
         let batch = numbered(&source, last).await?;
         let Some((newest, _)) = batch.last() else {
@@ -40,7 +41,8 @@ pub async fn move_rows(
             entries.push((id, Entry::new(row)?));
         }
         copy.receive(&entries).await?;
-        progress(copy.count().await?, rows);
+        done += entries.len() as u64;
+        progress(done, rows);
     }
     copy.finish_receiving().await?;
     checked = checked.max(compare(&source, &copy, last).await?);

@@ -139,6 +139,11 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Whether it has been marked.
+    pub(in crate::ctlog) async fn is_moved(&self) -> Result<bool, StoreError> {
+        Ok(self.moved_to().await?.is_some())
+    }
+
     async fn moved_to(&self) -> Result<Option<String>, StoreError> {
         let is_marked =
             "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'moved'";

@@ -34,10 +34,21 @@ impl PostgresStore {
         Ok(Self::new(server.clone(), log, true))
     }
 
+    /// Whether everything has come.
+    pub(in crate::ctlog) async fn is_complete(&self) -> Result<bool, StoreError> {
+        let question =
+            || sqlx::query("SELECT is_complete FROM ctlog.log WHERE id = $1").bind(self.log);
+        let rows = self.readers.rows(question).await?;
+        let is_complete = rows.first().map(|row| row.try_get(0)).transpose()?;
+        Ok(is_complete.unwrap_or(false))
+    }
+
     /// How many entries have come.
     pub(in crate::ctlog) async fn received(&self) -> Result<u64, StoreError> {
-        let question =
-            || sqlx::query("SELECT count(*) FROM ctlog.entry WHERE log = $1").bind(self.log);
+        let question = || {
+            sqlx::query("SELECT coalesce(max(leaf_index) + 1, 0) FROM ctlog.entry WHERE log = $1")
+                .bind(self.log)
+        };
         let rows = self.readers.rows(question).await?;
         let count = rows
             .first()
@@ -72,7 +83,8 @@ impl PostgresStore {
     pub(in crate::ctlog) async fn receive_tile(&self, tile: &Tile) -> Result<(), StoreError> {
         let Tile { level, n, hashes } = tile;
         let query = sqlx::query(
-            "INSERT INTO ctlog.tile (log, level, n, hashes) VALUES ($1, $2, $3, $4)
+            "INSERT INTO ctlog.tile (log, level, n, hashes)
+             SELECT id, $2, $3, $4 FROM ctlog.log WHERE id = $1 AND NOT is_complete
              ON CONFLICT ON CONSTRAINT tile_place DO UPDATE SET hashes = excluded.hashes",
         );
         let query = query.bind(self.log).bind(i16::from(*level));
