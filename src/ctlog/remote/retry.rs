@@ -70,9 +70,7 @@ pub(super) fn retry_after(header: &str, now: OffsetDateTime) -> Option<Duration>
     let header = header.trim();
     if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than fit are longer than anybody waits.
-        return Some(Duration::from_secs(
-            header.parse().unwrap_or(u32::MAX.into()),
-        ));
+        return Some(Duration::from_secs(header.parse().unwrap_or(1 << 32)));
     }
     let date: OffsetDateTime = httpdate::parse_http_date(header).ok()?.into();
     // A date that has passed means now.
