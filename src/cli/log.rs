@@ -1,16 +1,21 @@
 //! `vouchsafe log`
 
+mod described;
+mod export;
+mod follow;
+mod fsck;
 mod init;
+mod prove;
 mod rotate;
 mod serve;
+mod show;
+mod source;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{ConfigArgument, Failure, terminal};
-use crate::config::Config;
-use crate::ctlog::check::{Report, check_file};
+use super::Failure;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -28,7 +33,15 @@ enum Command {
     Rotate(rotate::Arguments),
     /// Rebuild the whole log from its entries and compare it with what is stored and signed; the
     /// server may go on meanwhile
-    Fsck(ConfigArgument),
+    Fsck(source::Source),
+    /// Show one entry
+    Show(show::Arguments),
+    /// Prove that a certificate is in the log
+    Prove(prove::Arguments),
+    /// Show entries as they come, one JSON object a line
+    Follow(follow::Arguments),
+    /// Print the log's key
+    ExportKey(export::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,23 +56,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Init(arguments) => init::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Rotate(arguments) => rotate::run(arguments).await,
-        Command::Fsck(arguments) => fsck(arguments).await,
+        Command::Fsck(source) => fsck::run(source).await,
+        Command::Show(arguments) => show::run(arguments).await,
+        Command::Prove(arguments) => prove::run(arguments).await,
+        Command::Follow(arguments) => follow::run(arguments).await,
+        Command::ExportKey(arguments) => export::run(arguments).await,
     }
-}
-
-async fn fsck(ConfigArgument { config }: ConfigArgument) -> Result<(), Failure> {
-    let config = Config::read(&config)?;
-    let log = config.log_config()?;
-    let signer = config.log_signer()?;
-    let report = check_file(&log.database, &log.origin, signer.verifier()).await?;
-    let Report {
-        head,
-        tiles,
-        issuers,
-    } = report;
-    terminal::result(format_args!(
-        "the log {} is whole: entries {}, hash tiles {tiles}, issuers {issuers}",
-        log.origin, head.size
-    ));
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Display;
 
-use anstream::{eprintln, println};
+use anstream::{eprint, eprintln, println};
 
 /// A result, for standard output.
 pub(super) fn result(text: impl Display) {
@@ -13,6 +13,17 @@ pub(super) fn result(text: impl Display) {
 /// Talk, for standard error.
 pub(super) fn say(text: impl Display) {
     eprintln!("{text}");
+}
+
+/// How far something is, on a line that is written over.
+pub(super) fn progress(percent: u64, text: impl Display) {
+    let done = usize::try_from(percent / 4).unwrap_or_default();
+    eprint!("\r[{:<25}] {percent:>3} % {text}", "=".repeat(done));
+}
+
+/// Leaves that line as it is.
+pub(super) fn progress_ends() {
+    eprintln!();
 }
 
 /// The one line that ends a failed command, causes included.

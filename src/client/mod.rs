@@ -7,6 +7,7 @@
 
 pub mod chain;
 pub mod inclusion;
+pub mod published;
 pub mod request;
 pub mod verify;
 

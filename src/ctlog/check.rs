@@ -4,6 +4,7 @@
 
 use super::config::Database;
 use super::entry::TileLeaf;
+use super::files::issuer_name;
 use super::merkle::{Edge, Hash, TILE_WIDTH, Tile, leaf_hash, sha256};
 use super::recovery::{RecoveryError, check_extent, check_head, check_identity};
 use super::signer::LogVerifier;
@@ -54,10 +55,7 @@ pub async fn check(
         let end = head.size.min(edge.size() + TILE_WIDTH as u64);
         let entries = store.entries(edge.size()..end).await?;
         for (stored, index) in entries.iter().zip(edge.size()..end) {
-            let inconsistent = RecoveryError::Inconsistent {
-                what: "entries",
-                at: index,
-            };
+            let inconsistent = RecoveryError::entry(index);
             let Ok(leaf) = TileLeaf::unpack(&stored.leaf) else {
                 return Err(inconsistent);
             };
@@ -73,10 +71,7 @@ pub async fn check(
             issuers.extend(leaf.chain);
         }
         if edge.size() != end {
-            return Err(RecoveryError::Inconsistent {
-                what: "entries",
-                at: edge.size(),
-            });
+            return Err(RecoveryError::entry(edge.size()));
         }
         for tile in sealed.drain(..) {
             compare(store, &tile, &head).await?;
@@ -90,8 +85,8 @@ pub async fn check(
     if edge.root() != head.root {
         return Err(RecoveryError::Root);
     }
-    for (fingerprint, position) in issuers.iter().zip(0..) {
-        check_issuer(store, fingerprint, position).await?;
+    for fingerprint in &issuers {
+        check_issuer(store, fingerprint).await?;
     }
     Ok(Report {
         head,
@@ -108,18 +103,14 @@ async fn compare(store: &dyn Store, tile: &Tile, head: &Head) -> Result<(), Reco
     if is_equal {
         return Ok(());
     }
-    Err(RecoveryError::Inconsistent {
-        what: "hash tiles",
-        at: tile.n,
-    })
+    Err(RecoveryError::tile(tile.level, tile.n))
 }
 
-async fn check_issuer(store: &dyn Store, fingerprint: &Hash, at: u64) -> Result<(), RecoveryError> {
+async fn check_issuer(store: &dyn Store, fingerprint: &Hash) -> Result<(), RecoveryError> {
     match store.issuer(fingerprint).await? {
         Some(certificate) if sha256(&certificate) == *fingerprint => Ok(()),
         Some(_) | None => Err(RecoveryError::Inconsistent {
-            what: "issuers",
-            at,
+            name: issuer_name(fingerprint),
         }),
     }
 }

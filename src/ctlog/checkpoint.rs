@@ -155,6 +155,15 @@ pub fn tree_head_signature(note: &str) -> Option<Vec<u8>> {
     blob.get(4 + 8..).map(<[u8]>::to_vec)
 }
 
+/// The log's key, a `SubjectPublicKeyInfo`, as verifiers of notes take it: name, key ID, and the key
+/// behind the number of its kind of signature.
+#[must_use]
+pub fn verifier_key(origin: &str, public_key_der: &[u8]) -> String {
+    let id = key_id(origin, &sha256(public_key_der)).map(|byte| format!("{byte:02x}"));
+    let key = STANDARD.encode([&[RFC6962_TREE_HEAD], public_key_der].concat());
+    format!("{origin}+{}+{key}", id.concat())
+}
+
 /// The first four bytes of SHA-256(name | 0A | 05 | log ID): 05 is the note format's number for
 /// RFC 6962 tree heads.
 #[must_use]

@@ -20,8 +20,10 @@
 //! | [`remote`] | somebody else's logs, in this one's place |
 //! | [`destination`] | which of the two certificates go to |
 //! | [`recovery`], [`check`] | the short and the long look at what is stored |
+//! | [`files`], [`audit`] | a log as strangers read it, from a database, a directory or over HTTP |
 //! | [`error`] | what can go wrong, and whose it is |
 
+pub mod audit;
 pub mod chain;
 pub mod check;
 pub mod checkpoint;
@@ -29,6 +31,7 @@ pub mod config;
 pub mod destination;
 pub mod entry;
 pub mod error;
+pub mod files;
 pub mod merkle;
 pub mod moving;
 mod proofs;

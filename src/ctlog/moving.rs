@@ -227,7 +227,7 @@ mod tests {
         copy.receive_entries(&entries).await.unwrap();
         let refused = move_to(&test, &server).await.unwrap_err();
         assert!(
-            matches!(refused, RecoveryError::Inconsistent { at: 1, .. }),
+            matches!(&refused, RecoveryError::Inconsistent { name } if name == "entry 1"),
             "{refused}"
         );
         assert!(open(&server).await.is_err());

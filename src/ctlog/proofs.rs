@@ -110,12 +110,8 @@ impl Reader {
     }
 
     async fn roots_of(&self, ranges: &[Range<u64>]) -> Result<Vec<Hash>, StoreError> {
-        let needed: BTreeSet<(u8, u64)> = ranges
-            .iter()
-            .flat_map(|range| subtrees(range.clone()).map(Subtree::tile))
-            .collect();
-        let mut tiles = HashMap::with_capacity(needed.len());
-        for place in needed {
+        let mut tiles = HashMap::new();
+        for place in needed(ranges) {
             tiles.insert(place, self.stored_tile(place).await?);
         }
         let roots = ranges.iter().map(|range| root(range.clone(), &tiles));
@@ -129,8 +125,15 @@ impl Reader {
     }
 }
 
+/// The tiles that have the hashes of these ranges.
+pub(super) fn needed(ranges: &[Range<u64>]) -> BTreeSet<TilePlace> {
+    let all = ranges.iter();
+    all.flat_map(|range| subtrees(range.clone()).map(Subtree::tile))
+        .collect()
+}
+
 /// Stored tiles, by level and position.
-type Tiles = HashMap<TilePlace, Vec<u8>>;
+pub(super) type Tiles = HashMap<TilePlace, Vec<u8>>;
 
 /// A subtree of 2^`height` leaves, the `position`th of them.
 #[derive(Debug, Clone, Copy)]
@@ -192,7 +195,7 @@ fn subtrees(range: Range<u64>) -> impl Iterator<Item = Subtree> {
 }
 
 /// The hash of a range of leaves.
-fn root(range: Range<u64>, tiles: &Tiles) -> Option<Hash> {
+pub(super) fn root(range: Range<u64>, tiles: &Tiles) -> Option<Hash> {
     let roots: Option<Vec<Hash>> = subtrees(range).map(|subtree| subtree.root(tiles)).collect();
     let right_to_left = roots?.into_iter().rev();
     let root = right_to_left.reduce(|right, left| node_hash(&left, &right));
@@ -200,7 +203,7 @@ fn root(range: Range<u64>, tiles: &Tiles) -> Option<Hash> {
 }
 
 /// `PATH(m, D[n])`: the ranges whose hashes it has, the lowest first.
-fn inclusion(index: u64, size: u64) -> Vec<Range<u64>> {
+pub(super) fn inclusion(index: u64, size: u64) -> Vec<Range<u64>> {
     let mut path = Vec::new();
     let mut within = 0..size;
     while within.end - within.start > 1 {

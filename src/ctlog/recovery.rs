@@ -11,6 +11,7 @@ use super::merkle::{
 };
 use super::signer::LogVerifier;
 use super::store::{Head, State, Store, StoreError, TilePlace};
+use super::tile::{FULL, TilePath};
 
 /// Why stored data is not the log it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,16 +40,29 @@ pub enum RecoveryError {
     #[error("the stored tiles do not make a tree: {0}")]
     Edge(#[from] EdgeError),
     /// Entries, tiles or hashes missing, superfluous or changed.
-    #[error("{what} do not fit the tree head at {at}")]
+    #[error("{name} does not fit the tree head")]
     Inconsistent {
-        /// Of what kind.
-        what: &'static str,
-        /// Where: an entry's index or a tile's position.
-        at: u64,
+        /// Which: `entry 17`, or the name under which readers know it, `tile/0/000`, `issuer/…`.
+        name: String,
     },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl RecoveryError {
+    /// An entry is missing, changed, or one too many.
+    pub(super) fn entry(index: u64) -> Self {
+        let name = format!("entry {index}");
+        Self::Inconsistent { name }
+    }
+
+    /// A tile of hashes is.
+    pub(super) fn tile(level: u8, n: u64) -> Self {
+        let width = FULL;
+        let name = TilePath::Hashes { level, n, width }.to_string();
+        Self::Inconsistent { name }
+    }
 }
 
 /// Reads the head and the tree's edge and checks them against each other, the signature, and the
@@ -81,10 +95,7 @@ pub async fn recover(
             let below = store.tile(level - 1, n).await?.unwrap_or_default();
             let (hashes, _) = below.as_chunks::<HASH_LENGTH>();
             if hashes.len() != TILE_WIDTH || perfect_root(hashes) != *hash {
-                return Err(RecoveryError::Inconsistent {
-                    what: "hash tiles",
-                    at: n,
-                });
+                return Err(RecoveryError::tile(level - 1, n));
             }
         }
     }
@@ -127,19 +138,13 @@ pub fn check_extent(state: &State) -> Result<(), RecoveryError> {
     let size = state.head.size;
     if state.entries != size {
         let at = state.entries.min(size);
-        return Err(RecoveryError::Inconsistent {
-            what: "entries",
-            at,
-        });
+        return Err(RecoveryError::entry(at));
     }
     for (level, &tiles) in (0..TILE_LEVELS).zip(&state.tiles) {
         let expected = level_width(level, size).div_ceil(TILE_WIDTH as u64);
         if tiles != expected {
             let at = tiles.min(expected);
-            return Err(RecoveryError::Inconsistent {
-                what: "hash tiles",
-                at,
-            });
+            return Err(RecoveryError::tile(level, at));
         }
     }
     Ok(())
@@ -172,16 +177,10 @@ async fn check_newest_entries(store: &dyn Store, size: u64) -> Result<(), Recove
     let entries = store.entries(first..size).await?;
     let (hashes, _) = tile.as_chunks::<HASH_LENGTH>();
     if hashes.len() != entries.len() {
-        return Err(RecoveryError::Inconsistent {
-            what: "hash tiles",
-            at: n,
-        });
+        return Err(RecoveryError::tile(0, n));
     }
     for ((entry, hash), index) in entries.iter().zip(hashes).zip(first..) {
-        let inconsistent = RecoveryError::Inconsistent {
-            what: "entries",
-            at: index,
-        };
+        let inconsistent = RecoveryError::entry(index);
         match TileLeaf::unpack(&entry.leaf) {
             Ok(leaf) if leaf.index == index && entry.index == index => {
                 if leaf_hash(&leaf.merkle_tree_leaf()) != *hash {

@@ -5,11 +5,12 @@ use super::entry::EntryBody;
 use super::merkle::{Hash, sha256};
 use crate::certificate::sct::Sct;
 use aws_lc_rs::digest;
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der, PublicKeyX509Der};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
 };
 use spki::SubjectPublicKeyInfoRef;
+use zeroize::Zeroizing;
 
 /// Why a key cannot be a log's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,22 @@ impl LogSigner {
             key.public_key().as_der().map_err(|_| KeyError::Private)?;
         let verifier = LogVerifier::from_public_key_der(public.as_ref())?;
         Ok(Self { key, verifier })
+    }
+
+    /// The private key as PKCS#8 in DER.
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let der = self.key.to_pkcs8v1().map_err(|_| KeyError::Private)?;
+        Ok(Zeroizing::new(der.as_ref().to_vec()))
+    }
+
+    /// The private key as `ECPrivateKey` (RFC 5915) in DER, which some logs want and call SEC1.
+    pub fn to_sec1(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let der: EcPrivateKeyRfc5915Der<'_> = self
+            .key
+            .private_key()
+            .as_der()
+            .map_err(|_| KeyError::Private)?;
+        Ok(Zeroizing::new(der.as_ref().to_vec()))
     }
 
     /// The public half.

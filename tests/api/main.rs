@@ -33,6 +33,7 @@ mod observe;
 mod openapi;
 mod process;
 mod provider;
+mod reading;
 mod reload;
 mod rfc6962;
 mod schema;

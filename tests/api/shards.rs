@@ -16,16 +16,16 @@ use super::house::{V2, deploy, der_of};
 use super::process::Program;
 use super::provider::Provider;
 
-struct Deployment {
+pub(crate) struct Deployment {
     _directory: TempDir,
-    config: PathBuf,
-    url: String,
-    provider: Provider,
+    pub(crate) config: PathBuf,
+    pub(crate) url: String,
+    pub(crate) provider: Provider,
     http: reqwest::Client,
 }
 
 impl Deployment {
-    async fn make() -> Self {
+    pub(crate) async fn make() -> Self {
         let http = vouchsafe::client::http_client().unwrap();
         let provider = Provider::start().await;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -41,7 +41,7 @@ impl Deployment {
         }
     }
 
-    fn serve(&self) -> Program {
+    pub(crate) fn serve(&self) -> Program {
         let arguments = ["serve", "--config", self.config.to_str().unwrap()];
         Program::start(&arguments, "info", "serving")
     }
@@ -58,7 +58,7 @@ impl Deployment {
         )
     }
 
-    async fn issue_leaf(&self) -> Vec<u8> {
+    pub(crate) async fn issue_leaf(&self) -> Vec<u8> {
         let (status, told) = self.issue().await;
         assert_eq!(status, 200, "{told}");
         let chain = &told["signedCertificateEmbeddedSct"]["chain"]["certificates"];

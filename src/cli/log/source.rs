@@ -1,0 +1,102 @@
+//! Where a command reads a log: from the configured database, from a directory, or over HTTP.
+
+use std::path::PathBuf;
+
+use crate::cli::{ConfigArgument, Failure};
+use crate::client::http_client;
+use crate::client::published::Published;
+use crate::config::{Either, public_key_file};
+use crate::ctlog::Reader;
+use crate::ctlog::audit::Audit;
+use crate::ctlog::files::{CHECKPOINT, Directory, Files, MAX_CHECKPOINT};
+use crate::ctlog::signer::LogVerifier;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Source {
+    /// Read the log's files in this directory instead of the configured database
+    #[arg(long, conflicts_with = "url", requires = "public_key")]
+    directory: Option<PathBuf>,
+    /// Read the log at this address
+    #[arg(long, requires = "public_key")]
+    url: Option<String>,
+    /// The file with the log's public key in PEM
+    #[arg(long)]
+    public_key: Option<PathBuf>,
+    /// The log's name, where it is not the address without the scheme
+    #[arg(long)]
+    origin: Option<String>,
+    #[command(flatten)]
+    pub(super) config: ConfigArgument,
+}
+
+/// A log that can be read, and whose it is.
+pub(super) struct Log {
+    files: Box<dyn Files>,
+    pub(super) origin: String,
+    pub(super) verifier: LogVerifier,
+}
+
+impl Source {
+    /// Whether it is the database of the configuration.
+    pub(super) const fn is_database(&self) -> bool {
+        self.directory.is_none() && self.url.is_none()
+    }
+
+    pub(super) async fn open(&self) -> Result<Log, Failure> {
+        let key = || {
+            let file = self.public_key.as_deref().unwrap_or_else(|| "".as_ref());
+            public_key_file(file)
+        };
+        let given = self.origin.clone();
+        if let Some(url) = &self.url {
+            let files = Published::new(http_client()?, url);
+            let origin = given.unwrap_or_else(|| files.origin().to_owned());
+            let files = Box::new(files);
+            let verifier = key()?;
+            return Ok(Log {
+                files,
+                origin,
+                verifier,
+            });
+        }
+        if let Some(directory) = &self.directory {
+            let files = Directory(directory.clone());
+            let origin = match given {
+                Some(origin) => origin,
+                // A directory has no name; the key says whose it is.
+                None => first_line(&files).await?,
+            };
+            let files = Box::new(files);
+            let verifier = key()?;
+            return Ok(Log {
+                files,
+                origin,
+                verifier,
+            });
+        }
+        let config = Either::read(&self.config.config)?;
+        let logs = config.logs();
+        let verifier = logs.signer()?.verifier().clone();
+        let config = logs.config()?;
+        let reader = Reader::open(&config, &verifier).await?;
+        Ok(Log {
+            files: Box::new(reader),
+            origin: config.origin,
+            verifier,
+        })
+    }
+}
+
+impl Log {
+    /// The log as it is now, its head and edge checked.
+    pub(super) async fn audit(&self) -> Result<Audit<'_>, Failure> {
+        Ok(Audit::open(&*self.files, &self.origin, &self.verifier).await?)
+    }
+}
+
+async fn first_line(files: &Directory) -> Result<String, Failure> {
+    let note = files.read(CHECKPOINT, MAX_CHECKPOINT).await?;
+    let note = note.ok_or("there is no file \"checkpoint\" in the directory")?;
+    let note = String::from_utf8_lossy(&note).into_owned();
+    Ok(note.lines().next().unwrap_or_default().to_owned())
+}
