@@ -47,6 +47,12 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
     terminal::say(format_args!("  {configured} trusted issuers"));
     terminal::say(format_args!("  the authority may issue until {not_after}"));
     terminal::say(format_args!("  {log}, the ledger has {rows} rows"));
+    if config.has_own_log()
+        && let Some(key) = config.log_signer()?.note_key()
+    {
+        let key = key.verifier_key(&config.log_config()?.origin);
+        terminal::say(format_args!("  witnesses know the log as {key}"));
+    }
     Ok(())
 }
 

@@ -157,6 +157,11 @@ impl Start {
             return Err(self.refusal("fileca-watch"));
         }
         let state = data.join(fresh::STATE);
+        // What is about to be made has these; what an earlier version made has not.
+        let present = |name| {
+            let path = state.join("log").join(name);
+            (path.exists() || !state.exists()).then_some(path)
+        };
         let settings = Settings {
             public_url,
             listen,
@@ -170,9 +175,11 @@ impl Start {
             authority,
             database: None,
             database_password: None,
-            log: ctlog
-                .is_none()
-                .then(|| LogSettings::new(state.join("log/log.sqlite"), state.join("log/key.pem"))),
+            log: ctlog.is_none().then(|| LogSettings {
+                note_key: present(fresh::NOTE_KEY),
+                high_water: present(fresh::HIGH_WATER),
+                ..LogSettings::new(state.join("log/log.sqlite"), state.join("log/key.pem"))
+            }),
             retired_logs: Vec::new(),
             ctlog,
             ctlog_seconds: DEFAULT_CTLOG_SECONDS,

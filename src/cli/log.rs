@@ -1,5 +1,6 @@
 //! `vouchsafe log`
 
+mod adopt;
 mod described;
 mod export;
 mod follow;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::Failure;
+use super::{ConfigArgument, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -34,6 +35,8 @@ enum Command {
     /// Rebuild the whole log from its entries and compare it with what is stored and signed; the
     /// server may go on meanwhile
     Fsck(source::Source),
+    /// Make the high-water mark of a log that has none yet from the newest checkpoint in its database
+    Adopt(ConfigArgument),
     /// Show one entry
     Show(show::Arguments),
     /// Prove that a certificate is in the log
@@ -57,6 +60,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Rotate(arguments) => rotate::run(arguments).await,
         Command::Fsck(source) => fsck::run(source).await,
+        Command::Adopt(argument) => adopt::run(argument).await,
         Command::Show(arguments) => show::run(arguments).await,
         Command::Prove(arguments) => prove::run(arguments).await,
         Command::Follow(arguments) => follow::run(arguments).await,

@@ -138,6 +138,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         outcomes
     };
     let following = tokio::spawn(follow(look, interval, hangup));
+    let upkeep = stack.upkeep.map(|upkeep| tokio::spawn(upkeep.run(now)));
     let mut failed = None;
     let shutdown = async {
         tokio::select! {
@@ -153,6 +154,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     following.abort();
     if let Some(comparing) = comparing {
         comparing.abort();
+    }
+    // Before the log closes: whatever is under way may be cut off anywhere.
+    if let Some(upkeep) = upkeep {
+        upkeep.abort();
     }
     app.drain().await;
     issuance.close().await;

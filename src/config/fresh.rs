@@ -18,7 +18,8 @@ use crate::authority::hierarchy::{
 };
 use crate::authority::key::KeyError;
 use crate::certificate::profile::SerialNumber;
-use crate::ctlog::signer::LogSigner;
+use crate::ctlog::note::NoteKey;
+use crate::ctlog::signer::{self, LogSigner};
 use crate::ctlog::{self, Log, LogError};
 use crate::ledger::{Ledger, LedgerError};
 
@@ -263,14 +264,22 @@ async fn write_built_in_log(
     now: OffsetDateTime,
 ) -> Result<(), FreshError> {
     make_directory(at)?;
-    let key = new_p256_key()?;
-    let pem = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, &key)
-        .map_err(|error| FreshError::LogKey(error.to_string()))?;
-    let pem = Zeroizing::new(pem);
-    write(&at.join("key.pem"), 0o600, &pem)?;
-    let signer =
-        LogSigner::from_private_key(&key).map_err(|error| FreshError::LogKey(error.to_string()))?;
-    let log = ctlog::Config::new(at.join("log.sqlite"), origin);
+    let refused = |error: signer::KeyError| FreshError::LogKey(error.to_string());
+    let write_key = |name: &str, der: &[u8]| {
+        let pem = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, der);
+        let pem = pem.map_err(|error| FreshError::LogKey(error.to_string()))?;
+        write(&at.join(name), 0o600, &Zeroizing::new(pem))
+    };
+    let (key, note_key) = (new_p256_key()?, NoteKey::generate().map_err(refused)?);
+    write_key("key.pem", &key)?;
+    write_key(NOTE_KEY, &note_key)?;
+    let second = NoteKey::from_pkcs8(&note_key).map_err(refused)?;
+    let signer = LogSigner::from_private_key(&key).map_err(refused)?;
+    let signer = signer.with_note_key(second);
+    let log = ctlog::Config {
+        high_water: Some(at.join(HIGH_WATER)),
+        ..ctlog::Config::new(at.join("log.sqlite"), origin)
+    };
     Log::create(&log, &signer, now).await?;
     sync_directories([at.to_owned()])
 }
@@ -311,6 +320,12 @@ async fn write_all(
         &at.join("log/key.pem"),
         0o600,
         &encrypt_private_key(&new_p256_key()?, &passphrase)?,
+    )?;
+    let note_key = NoteKey::generate().map_err(|error| FreshError::LogKey(error.to_string()))?;
+    write(
+        &at.join("log/note-key.pem"),
+        0o600,
+        &encrypt_private_key(&note_key, &passphrase)?,
     )?;
 
     let quoted = serde_json::to_string(&passphrase_file).unwrap_or_default();
@@ -356,6 +371,9 @@ async fn write_log(
     let (passphrase, passphrase_file) = passphrase(at, plan.passphrase_file.as_deref(), random)?;
     let key = encrypt_private_key(&new_p256_key()?, &passphrase)?;
     write(&at.join("key.pem"), 0o600, &key)?;
+    let note_key = NoteKey::generate().map_err(|error| FreshError::LogKey(error.to_string()))?;
+    let note_key = encrypt_private_key(&note_key, &passphrase)?;
+    write(&at.join("note-key.pem"), 0o600, &note_key)?;
     let roots = fs::read_to_string(plan.roots).map_err(|source| FreshError::Roots {
         path: plan.roots.to_owned(),
         source,
@@ -468,6 +486,12 @@ const UNLIMITED: &str = "rate-limits:\n  enabled: false";
 
 const SAMPLE: &str = include_str!("../../config/vouchsafe.yaml");
 const LOG_SAMPLE: &str = include_str!("../../config/log.yaml");
+
+/// The log's second key in its directory.
+pub const NOTE_KEY: &str = "note-key.pem";
+
+/// The high-water mark in a log's directory.
+pub const HIGH_WATER: &str = "high-water";
 
 /// The directory of log and ledger in a directory for data.
 pub const STATE: &str = "state";

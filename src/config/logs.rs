@@ -72,7 +72,7 @@ impl Logs<'_> {
         if self.log.is_some_and(|log| !log.window.is_possible()) {
             return Err(("log", "window: it ends before it starts".to_owned()));
         }
-        Ok(())
+        self.check_upkeep().map_err(|reason| ("log", reason))
     }
 
     /// The address of the log that takes entries, for submission and for reading.
@@ -94,6 +94,7 @@ impl Logs<'_> {
             queue,
             window,
             reject_expired,
+            high_water,
             ..
         } = self.own()?;
         Ok(ctlog::Config {
@@ -101,6 +102,7 @@ impl Logs<'_> {
             queue: *queue,
             window: *window,
             reject_expired: *reject_expired,
+            high_water: high_water.as_ref().map(|file| self.base.join(file)),
             ..ctlog::Config::new(self.place(None)?, self.origin_at(prefix))
         })
     }
@@ -114,8 +116,9 @@ impl Logs<'_> {
             key, passphrase, ..
         } = self.own()?;
         let der = self.private_key(key, passphrase.as_ref())?;
-        LogSigner::from_private_key(&der)
-            .map_err(|error| refused(&self.base.join(key), error.to_string()))
+        let signer = LogSigner::from_private_key(&der)
+            .map_err(|error| refused(&self.base.join(key), error.to_string()))?;
+        self.with_note_key(signer)
     }
 
     /// Its key, decrypted: PKCS#8 or SEC1.
@@ -359,7 +362,7 @@ fn is_prefix(text: &str) -> bool {
                 .is_some_and(|rest| rest.split('/').all(is_segment))
 }
 
-fn refused(file: &Path, reason: String) -> ConfigError {
+pub(super) fn refused(file: &Path, reason: String) -> ConfigError {
     ConfigError {
         file: PathBuf::from(file),
         line: None,

@@ -14,6 +14,7 @@ mod settings;
 mod standalone;
 mod surgery;
 mod tls;
+mod upkeep;
 
 use std::fmt;
 use std::net::SocketAddr;

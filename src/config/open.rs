@@ -15,6 +15,7 @@ use crate::authority::memory::MemoryKey;
 use crate::authority::{Authority, AuthorityError};
 use crate::ctlog::remote::{Logs, LogsError};
 use crate::ctlog::signer::{LogSigner, LogVerifier};
+use crate::ctlog::upkeep::{Upkeep, UpkeepError};
 use crate::ctlog::{self, Destination, Log, LogError};
 use crate::identity::{self, Issuers};
 use crate::issuance::{Issuance, Quotas, TrustedIssuers};
@@ -158,8 +159,13 @@ impl Config {
         let authority = self.authority(now).await?;
         let verifier = self.log_verifier()?;
         let chain = authority.chain().der().to_vec();
+        let mut upkeep = None;
         let log = match self.has_own_log() {
-            true => Destination::BuiltIn(self.logs().open(chain, now).await?),
+            true => {
+                let log = self.logs().open(chain, now).await?;
+                upkeep = Some(self.logs().upkeep(&log, now).await?);
+                Destination::BuiltIn(log)
+            }
             false => {
                 let (logs, deadline) = (self.external_logs()?, self.ctlog_deadline());
                 Destination::External(Logs::open(logs, &chain, deadline, now).await?)
@@ -183,6 +189,7 @@ impl Config {
             mounts,
             reloader,
             periodic,
+            upkeep,
         })
     }
 
@@ -320,6 +327,8 @@ pub struct Opened {
     pub reloader: Reloader,
     /// Compares ledger and log, if that is asked for.
     pub periodic: Option<Periodic>,
+    /// What the built-in log needs beside issuance.
+    pub upkeep: Option<Upkeep>,
 }
 
 /// A deployment that cannot be opened.
@@ -334,6 +343,9 @@ pub enum OpenError {
     /// Somebody else's logs cannot be used.
     #[error("ctlog: {0}")]
     ExternalLogs(#[from] LogsError),
+    /// The log must not be opened, or its publisher or a witness is not set up.
+    #[error("the log: {0}")]
+    Upkeep(#[from] UpkeepError),
     /// The ledger cannot be opened.
     #[error("the ledger: {0}")]
     Ledger(#[from] LedgerError),

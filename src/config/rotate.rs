@@ -11,12 +11,13 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use yaml_serde::{Mapping, Value};
 
-use super::fresh::{FreshError, make_directory, sync_directories, write};
+use super::fresh::{FreshError, HIGH_WATER, make_directory, sync_directories, write};
 use super::logs::{check_prefix, public_key_file, secret};
 use super::surgery::{Lines, Unchangeable, scalar};
 use super::{ConfigError, Either, OpenError};
 use crate::authority::hierarchy::{encrypt_private_key, new_p256_key};
 use crate::certificate::profile::LIFETIME;
+use crate::ctlog::guard;
 use crate::ctlog::signer::LogSigner;
 use crate::ctlog::store::StoreError;
 use crate::ctlog::{self, Log, LogError, Reader, Window};
@@ -64,6 +65,11 @@ pub enum RotateError {
     /// No log can be mounted there.
     #[error("{0}")]
     Prefix(String),
+    /// Two logs cannot be published to one place.
+    #[error(
+        "log.publish is set: the next log needs a place of its own. Take the setting out, rotate, and set it anew for the next log"
+    )]
+    Published,
     /// Nothing that is issued today could be logged.
     #[error("the window takes no certificate that would be issued now")]
     Window,
@@ -143,6 +149,10 @@ pub async fn rotate(
         return Err(RotateError::Prefix(reason));
     }
 
+    if present.publish.is_some() {
+        return Err(RotateError::Published);
+    }
+
     // Beside the directory of the present database, wherever that is.
     let name = shard.prefix.trim_matches('/').replace('/', "-");
     let above = present.database.parent().and_then(Path::parent);
@@ -151,7 +161,8 @@ pub async fn rotate(
     let origin = logs.origin_at(shard.prefix);
     let passphrase = secret(base, &present.key, present.passphrase.as_ref())?;
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
-    make(&directory, &origin, logs.server, passphrase, now).await?;
+    let has_mark = present.high_water.is_some();
+    make(&directory, &origin, logs.server, passphrase, has_mark, now).await?;
 
     let public_key = present.key.with_extension("pub");
     let signer = logs.signer()?;
@@ -181,6 +192,10 @@ pub async fn rotate(
         ("until", timestamp(shard.until)),
         ("rfc6962-reads", present.rfc6962_reads.to_string()),
     ];
+    // The present mark goes on remembering the present log.
+    if has_mark {
+        changed.push(("high-water", Some(path(&relative.join(HIGH_WATER)))));
+    }
     // On a server both are found by their keys.
     if logs.server.is_none() {
         changed.push(("database", Some(path(&relative.join(DATABASE)))));
@@ -224,11 +239,19 @@ async fn make(
     origin: &str,
     server: Option<&Server>,
     passphrase: Option<&str>,
+    has_mark: bool,
     now: OffsetDateTime,
 ) -> Result<(), RotateError> {
-    let config = |directory: &Path| match server {
-        Some(server) => ctlog::Config::new(server.clone(), origin.to_owned()),
-        None => ctlog::Config::new(directory.join(DATABASE), origin.to_owned()),
+    let config = |directory: &Path| {
+        let place = match server {
+            Some(server) => ctlog::Config::new(server.clone(), origin.to_owned()),
+            None => ctlog::Config::new(directory.join(DATABASE), origin.to_owned()),
+        };
+        let high_water = has_mark.then(|| directory.join(HIGH_WATER));
+        ctlog::Config {
+            high_water,
+            ..place
+        }
     };
     let taken = |reason: &dyn ToString| RotateError::Taken {
         directory: directory.to_owned(),
@@ -247,10 +270,14 @@ async fn make(
             reader = Reader::open(&config, signer.verifier()).await;
         }
         let reader = reader.map_err(|error| taken(&error))?;
-        return match reader.head().size {
-            0 => Ok(()),
-            size => Err(taken(&format!("it has {size} entries"))),
-        };
+        let size = reader.head().size;
+        if size > 0 {
+            return Err(taken(&format!("it has {size} entries")));
+        }
+        if let Some(mark) = config.high_water.as_deref().filter(|mark| !mark.exists()) {
+            guard::adopt(&config, mark, signer.verifier()).await?;
+        }
+        return Ok(());
     }
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = directory.with_file_name(format!(".{name}.unfinished"));

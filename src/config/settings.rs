@@ -13,6 +13,7 @@ use super::external::{CtLogs, default_ctlog_seconds};
 use crate::authority::file::Passphrase;
 use crate::ctlog::Window;
 use crate::ctlog::config::{default_queue, default_usages, read_time};
+use crate::ctlog::{publisher, witness};
 use crate::issuance::RateLimits;
 use crate::telemetry::LogFormat;
 
@@ -146,6 +147,19 @@ pub struct LogSettings {
     pub key: PathBuf,
     /// What opens the key.
     pub passphrase: Option<Secret>,
+    /// The key of the second signature on its checkpoints (Ed25519), opened by the same passphrase.
+    pub note_key: Option<PathBuf>,
+    /// The file that remembers its newest checkpoint, outside the database.
+    pub high_water: Option<PathBuf>,
+    /// After how many seconds without a new entry its checkpoint is signed again; 0 means never. At
+    /// most 3600.
+    #[serde(default = "default_refresh_seconds")]
+    pub refresh_seconds: u32,
+    /// Where it is published.
+    pub publish: Option<publisher::Config>,
+    /// Who cosigns its checkpoints; at most 16.
+    #[serde(default)]
+    pub witnesses: Vec<witness::Config>,
     /// Whether it is read as RFC 6962 has it too, beside its tiles.
     #[serde(default)]
     pub rfc6962_reads: bool,
@@ -175,6 +189,11 @@ impl LogSettings {
             database,
             key,
             passphrase: None,
+            note_key: None,
+            high_water: None,
+            refresh_seconds: DEFAULT_REFRESH_SECONDS,
+            publish: None,
+            witnesses: Vec::new(),
             rfc6962_reads: false,
             prefix: default_prefix(),
             window: Window::default(),
@@ -379,6 +398,13 @@ const fn default_reload_seconds() -> u32 {
 
 /// How often ledger and log are compared unless somebody says otherwise.
 pub const DEFAULT_AUDIT_SECONDS: u32 = 3600;
+
+const fn default_refresh_seconds() -> u32 {
+    DEFAULT_REFRESH_SECONDS
+}
+
+/// After how many quiet seconds the log signs again unless somebody says otherwise.
+const DEFAULT_REFRESH_SECONDS: u32 = 30;
 
 /// How often the issuers' file is looked at unless somebody says otherwise.
 pub const DEFAULT_RELOAD_SECONDS: u32 = 5;

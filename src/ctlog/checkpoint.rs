@@ -9,7 +9,9 @@
 //! ```
 //!
 //! The signature is that of an RFC 6962 `SignedTreeHead`, so it covers time, size and root but not
-//! the origin: a reader must compare the origin with the one it expects.
+//! the origin: a reader must compare the origin with the one it expects. A log that has a note key
+//! adds a second line of the same name, an Ed25519 signature over the three lines of text
+//! ([`super::note`]). Readers may find more lines, in any order, and pass over those they do not know.
 
 use super::merkle::{HASH_LENGTH, Hash, MAX_SIZE, sha256};
 use super::signer::{KeyError, LogSigner, LogVerifier};
@@ -60,9 +62,10 @@ impl Checkpoint {
         let root = STANDARD.encode(self.root);
         let line = STANDARD.encode(line);
         let Self { origin, size, .. } = self;
-        Ok(format!(
-            "{origin}\n{size}\n{root}\n\n{SIGNATURE_MARK}{origin} {line}\n"
-        ))
+        let text = format!("{origin}\n{size}\n{root}\n");
+        let second = signer.note_key().map(|key| key.sign(origin, &text));
+        let second = second.unwrap_or_default();
+        Ok(format!("{text}\n{SIGNATURE_MARK}{origin} {line}\n{second}"))
     }
 
     /// Reads a note and checks that the log of `origin` and `verifier` signed it. Signatures of
@@ -142,8 +145,8 @@ impl Checkpoint {
     }
 }
 
-/// The signature of the tree head in the log's own line of a note, as RFC 6962 has it in answers:
-/// algorithms, length, signature. Nothing is verified.
+/// The signature of the tree head in the log's own note, as RFC 6962 has it in answers: algorithms,
+/// length, signature. It is the first line of a note this log made. Nothing is verified.
 #[must_use]
 pub fn tree_head_signature(note: &str) -> Option<Vec<u8>> {
     let line = note
@@ -215,7 +218,8 @@ const V1: u8 = 0;
 const TREE_HASH: u8 = 1;
 const RFC6962_TREE_HEAD: u8 = 5;
 const MAX_ORIGIN: usize = 255;
-const MAX_NOTE: usize = 64 * 1024;
+/// Bytes of a note.
+pub const MAX_NOTE: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -286,6 +290,28 @@ mod tests {
             Ok(sample())
         );
         assert_eq!(verify(&other), Err(CheckpointError::Unsigned));
+    }
+
+    #[test]
+    fn a_second_signature_changes_nothing_for_readers_that_do_not_know_it() {
+        use crate::ctlog::note::NoteKey;
+        let key = || NoteKey::from_pkcs8(&NoteKey::generate().unwrap()).unwrap();
+        let log = signer(1).with_note_key(key());
+        let note = sample().sign(&log).unwrap();
+        let (text, lines) = note.split_once("\n\n").unwrap();
+        let lines: Vec<&str> = lines.lines().collect();
+        let [first, second] = lines[..] else {
+            panic!("{note}")
+        };
+        let verify = |note: &str| Checkpoint::verify(note, "ca.example/log", log.verifier());
+        assert_eq!(verify(&note), Ok(sample()));
+        assert_eq!(
+            verify(&format!("{text}\n\n{second}\n{first}\n")),
+            Ok(sample())
+        );
+        let alone = verify(&format!("{text}\n\n{second}\n"));
+        assert_eq!(alone, Err(CheckpointError::Unsigned));
+        assert!(tree_head_signature(&note).unwrap().starts_with(&[4, 3]));
     }
 
     #[test]

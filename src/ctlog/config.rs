@@ -1,9 +1,8 @@
 //! What is configured of the log, as it is written and as it is checked.
 
-use super::Log;
 use super::checkpoint::is_origin;
 use super::error::LogError;
-use super::merkle::{HASH_LENGTH, Hash};
+use super::merkle::Hash;
 use super::store::postgres::{self, PostgresStore};
 use super::store::sqlite::SqliteStore;
 use super::store::{Head, Store, StoreError};
@@ -25,6 +24,9 @@ pub struct Config {
     /// The log's name: its public address without scheme and without a slash at the end. It cannot
     /// change for as long as the log lives.
     pub origin: String,
+    /// The file with the newest checkpoint this process has signed, outside the database; nothing
+    /// remembers it if left out.
+    pub high_water: Option<PathBuf>,
     /// Extended key usages a submitted certificate must have one of, as `codeSigning` or as object
     /// identifiers with dots; `any` alone accepts all certificates. Code signing if left out. The
     /// authority's own certificates are not asked.
@@ -120,24 +122,6 @@ impl Database {
     }
 }
 
-impl Log {
-    /// When the log with this ID was created, whether or not a process has it open.
-    ///
-    /// # Errors
-    /// [`LogError::Store`]: there is no log, or it cannot be read.
-    pub async fn created(
-        config: &Config,
-        log_id: &[u8; HASH_LENGTH],
-    ) -> Result<OffsetDateTime, LogError> {
-        let store = config.database.open_read_only(log_id).await?;
-        let state = store.state().await;
-        store.close().await;
-        let nanoseconds = i128::from(state?.created_ms) * 1_000_000;
-        OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
-            .map_err(|_| StoreError::Malformed("the time of creation").into())
-    }
-}
-
 /// Brings the logs' tables on a server to the shape this version needs, making them if there are none.
 ///
 /// # Errors
@@ -166,6 +150,7 @@ impl Config {
         Self {
             database: database.into(),
             origin,
+            high_water: None,
             extended_key_usages: default_usages(),
             queue: default_queue(),
             window: Window::default(),

@@ -4,10 +4,13 @@
 use super::chain::ChainError;
 use super::config::Window;
 use super::entry::EntryError;
+use super::guard::{GuardError, Rollback};
+use super::high_water::HighWaterError;
 use super::recovery::RecoveryError;
 use super::signer::KeyError;
 use super::store::StoreError;
 use super::submission::SubmissionError;
+use crate::telemetry::metrics;
 use time::OffsetDateTime;
 
 /// Why a log cannot be created or opened. It is never repaired or begun anew by itself.
@@ -43,6 +46,12 @@ pub enum LogError {
         /// By how many milliseconds.
         behind_ms: u64,
     },
+    /// The high-water mark.
+    #[error(transparent)]
+    HighWater(#[from] HighWaterError),
+    /// What is stored is an older copy of this log.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// What is stored is not this log.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -58,8 +67,8 @@ pub enum AppendError {
     #[error(transparent)]
     Refused(#[from] SubmissionError),
     /// Too much waits already. Nothing was logged; trying again later may succeed.
-    #[error("too many entries wait to be logged")]
-    Busy,
+    #[error("{0}")]
+    Busy(Busy),
     /// The clock was set back. Nothing was logged.
     #[error("the clock is {behind_ms} ms behind the newest tree head")]
     ClockBehind {
@@ -103,6 +112,40 @@ pub enum AppendError {
     Mismatch,
 }
 
+impl AppendError {
+    /// There is no room for it; counted.
+    pub(super) fn turned_away(reason: Busy) -> Self {
+        metrics().log_busy(reason.name());
+        Self::Busy(reason)
+    }
+}
+
+/// What there is too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// The queue is full by number.
+    #[error("too many entries wait to be logged")]
+    Entries,
+    /// The queue is full by size.
+    #[error("the entries that wait to be logged take too much memory")]
+    Bytes,
+    /// The places for looking at strangers' chains are taken.
+    #[error("too many submitted chains are being checked")]
+    Checks,
+}
+
+impl Busy {
+    /// Its name in a label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::Bytes => "bytes",
+            Self::Checks => "checks",
+        }
+    }
+}
+
 /// Why the log has stopped. The process must end: only a fresh start reads what is really stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fatal {
@@ -126,6 +169,12 @@ pub enum Fatal {
     /// What is stored is not this log any more.
     #[error("what is stored is not the log: {0}")]
     Malformed(RecoveryError),
+    /// The batch is in the database, but what is to remember it outside may not be.
+    #[error("the batch was written, but not the high-water mark: {0}")]
+    HighWater(HighWaterError),
+    /// Somebody remembers more of this log than is stored.
+    #[error(transparent)]
+    Rollback(#[from] Rollback),
     /// The appending task is gone: the log was closed, or the task failed.
     #[error("the log's appending task has ended")]
     Stopped,

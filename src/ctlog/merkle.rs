@@ -148,6 +148,14 @@ impl Edge {
         self.size += 1;
     }
 
+    /// The hashes of the incomplete rightmost tile of a level, concatenated.
+    #[must_use]
+    pub fn tile(&self, level: u8) -> &[u8] {
+        self.tiles
+            .get(usize::from(level))
+            .map_or(&[], Vec::as_slice)
+    }
+
     /// The root over all leaves.
     #[must_use]
     pub fn root(&self) -> Hash {

@@ -10,17 +10,21 @@
 //! | [`entry`] | bytes of leaves and data tiles |
 //! | [`merkle`] | the tree, its edge, proofs |
 //! | [`tile`] | paths of tiles |
-//! | [`checkpoint`] | signed tree heads |
+//! | [`checkpoint`], [`note`] | signed tree heads |
 //! | [`signer`] | the log's key |
 //! | `reads`, `proofs`, `records` | what is served of the stored tree, and what auditors read |
 //! | [`sequencer`], `turn` | the one task that appends, and how it shares a log with others |
 //! | [`store`] | where everything is kept |
 //! | [`chain`], [`submission`] | what others may submit |
+//! | `creation` | a new log |
 //! | [`moving`] | from a file to a server |
 //! | [`remote`] | somebody else's logs, in this one's place |
 //! | [`destination`] | which of the two certificates go to |
 //! | [`recovery`], [`check`] | the short and the long look at what is stored |
 //! | [`files`], [`audit`] | a log as strangers read it, from a database, a directory or over HTTP |
+//! | [`high_water`], [`guard`] | what remembers the log elsewhere |
+//! | [`publisher`], [`witness`], `cosignatures` | who else keeps the log, and who vouches for it |
+//! | [`upkeep`] | what is done beside issuance |
 //! | [`error`] | what can go wrong, and whose it is |
 
 pub mod audit;
@@ -28,13 +32,19 @@ pub mod chain;
 pub mod check;
 pub mod checkpoint;
 pub mod config;
+mod cosignatures;
+mod creation;
 pub mod destination;
 pub mod entry;
 pub mod error;
 pub mod files;
+pub mod guard;
+pub mod high_water;
 pub mod merkle;
 pub mod moving;
+pub mod note;
 mod proofs;
+pub mod publisher;
 mod reads;
 mod records;
 pub mod recovery;
@@ -45,10 +55,12 @@ pub mod store;
 pub mod submission;
 pub mod tile;
 mod turn;
+pub mod upkeep;
+pub mod witness;
 
 pub use config::{Config, Database, Window, upgrade};
 pub use destination::{Appended, Destination, NotLogged};
-pub use error::{AppendError, Fatal, LogError};
+pub use error::{AppendError, Busy, Fatal, LogError};
 pub use proofs::RawEntry;
 pub use reads::Reader;
 pub use records::Records;
@@ -57,7 +69,6 @@ use crate::certificate::precertificate::Precertificate;
 use crate::certificate::sct::Sct;
 use arc_swap::ArcSwap;
 use chain::ChainCertificate;
-use checkpoint::Checkpoint;
 use config::{checked_origin, read_usages};
 use entry::{Entry, EntryBody, leaf_index_extension};
 use merkle::{HASH_LENGTH, Hash};
@@ -97,6 +108,8 @@ struct Shared {
     /// Places for checking submissions.
     checking: Arc<Semaphore>,
     fatal: watch::Receiver<Option<Fatal>>,
+    /// For what is found out beside the appending task.
+    fatal_sender: watch::Sender<Option<Fatal>>,
     verifier: LogVerifier,
     origin: String,
     /// The chain above the authority's own certificates.
@@ -110,26 +123,6 @@ struct Own {
 }
 
 impl Log {
-    /// Makes a new, empty log: its database and the signed checkpoint of size zero. What is there
-    /// already is never overwritten.
-    pub async fn create(
-        config: &Config,
-        signer: &LogSigner,
-        now: OffsetDateTime,
-    ) -> Result<(), LogError> {
-        let origin = checked_origin(config)?;
-        let mut head = Head::empty(milliseconds(now));
-        let checkpoint = Checkpoint {
-            origin: origin.clone(),
-            size: head.size,
-            root: head.root,
-            timestamp_ms: head.timestamp_ms,
-        };
-        head.checkpoint = checkpoint.sign(signer)?;
-        let log_id = signer.verifier().log_id();
-        Ok(config.database.create(&origin, &log_id, &head).await?)
-    }
-
     /// Opens a log, in a file for this process alone, after checking that what is stored is this log and
     /// is whole at its edge. Must be called within a tokio runtime, where the appending task then runs.
     pub async fn open(
@@ -180,6 +173,7 @@ impl Log {
         if behind_ms > MAX_CLOCK_BEHIND_MS {
             return Err(LogError::ClockBehind { behind_ms });
         }
+        let high_water = guard::open_mark(config, &*store, &head, &verifier, now).await?;
         let own: Vec<_> = issuer
             .iter()
             .map(|above| (above.fingerprint(), above.der().to_vec()))
@@ -200,7 +194,8 @@ impl Log {
             head: head.clone(),
             is_alone: true,
             issuers,
-            fatal: fatal_sender,
+            high_water,
+            fatal: fatal_sender.clone(),
         };
         tokio::spawn(sequencer.run(received));
         let own = issuer.first().map(|first| Own {
@@ -216,11 +211,12 @@ impl Log {
         };
         let shared = Shared {
             is_shared: store.newest_head().await?.is_some(),
-            reader: Reader { store, head },
+            reader: Reader::new(store, head),
             requests,
             room,
             checking: Arc::new(Semaphore::new(MAX_CHECKING)),
             fatal,
+            fatal_sender,
             verifier,
             origin,
             own,
@@ -258,7 +254,7 @@ impl Log {
     ) -> Result<Sct, AppendError> {
         // Verifying strangers' signatures takes its time: beside the threads that answer, and by few.
         let Ok(permit) = self.shared.checking.clone().try_acquire_owned() else {
-            return Err(AppendError::Busy);
+            return Err(AppendError::turned_away(Busy::Checks));
         };
         let shared = self.shared.clone();
         let accepted = tokio::task::spawn_blocking(move || {
@@ -391,9 +387,10 @@ impl Log {
         now: OffsetDateTime,
     ) -> Result<Appended, AppendError> {
         // A weight beyond 32 bits is impossible: each part of an entry is below 64 KiB.
-        let weight = u32::try_from(entry.weight()).map_err(|_| AppendError::Busy)?;
+        let weight =
+            u32::try_from(entry.weight()).map_err(|_| AppendError::turned_away(Busy::Bytes))?;
         let weight = self.shared.room.clone().try_acquire_many_owned(weight);
-        let weight = weight.map_err(|_| AppendError::Busy)?;
+        let weight = weight.map_err(|_| AppendError::turned_away(Busy::Bytes))?;
         let entry = Arc::new(entry);
         let (answer, answered) = oneshot::channel();
         let now_ms = milliseconds(now);
@@ -411,11 +408,14 @@ impl Log {
     }
 
     fn send(&self, request: Request) -> Result<(), AppendError> {
+        if self.shared.fatal.borrow().is_some() {
+            return Err(AppendError::Unavailable);
+        }
         self.shared
             .requests
             .try_send(request)
             .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => AppendError::Busy,
+                mpsc::error::TrySendError::Full(_) => AppendError::turned_away(Busy::Entries),
                 mpsc::error::TrySendError::Closed(_) => AppendError::Unavailable,
             })
     }

@@ -9,7 +9,7 @@ use super::merkle::{
     HASH_LENGTH, Hash, TILE_HEIGHT, TILE_WIDTH, Tile, empty_root, node_hash, perfect_root,
 };
 use super::reads::Reader;
-use super::store::{StoreError, TilePlace};
+use super::store::{Store, StoreError, TilePlace};
 
 /// An entry as RFC 6962 section 4.6 hands it out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,8 @@ impl Reader {
         if index >= size || !self.covers(size).await? {
             return Ok(None);
         }
-        self.roots_of(&inclusion(index, size)).await.map(Some)
+        let ranges = inclusion(index, size);
+        roots_of(&*self.store, &ranges).await.map(Some)
     }
 
     /// That the tree of the first `second` leaves begins with that of the first `first`. Nothing, where
@@ -50,7 +51,8 @@ impl Reader {
         if first > second || !self.covers(second).await? {
             return Ok(None);
         }
-        self.roots_of(&consistency(first, second)).await.map(Some)
+        let proof = consistency_proof(&*self.store, first, second);
+        proof.await.map(Some)
     }
 
     /// Where the leaf with this hash stands among the first `size`. It reads 8 KiB for each 256 leaves,
@@ -62,7 +64,7 @@ impl Reader {
         let size = size.min(self.newest_head().await?.size);
         for n in (0..size.div_ceil(TILE_WIDTH as u64)).rev() {
             let first = n * TILE_WIDTH as u64;
-            let tile = self.stored_tile((0, n)).await?;
+            let tile = stored_tile(&*self.store, (0, n)).await?;
             let (hashes, _) = tile.as_chunks::<HASH_LENGTH>();
             let found = (first..size)
                 .zip(hashes)
@@ -108,21 +110,31 @@ impl Reader {
         }
         Ok(entries)
     }
+}
 
-    async fn roots_of(&self, ranges: &[Range<u64>]) -> Result<Vec<Hash>, StoreError> {
-        let mut tiles = HashMap::new();
-        for place in needed(ranges) {
-            tiles.insert(place, self.stored_tile(place).await?);
-        }
-        let roots = ranges.iter().map(|range| root(range.clone(), &tiles));
-        let roots: Option<Vec<Hash>> = roots.collect();
-        roots.ok_or(StoreError::Malformed("a tile is too short"))
-    }
+/// The proof that the tree of the first `second` leaves begins with that of the first `first`; both
+/// must be stored.
+pub(super) async fn consistency_proof(
+    store: &dyn Store,
+    first: u64,
+    second: u64,
+) -> Result<Vec<Hash>, StoreError> {
+    roots_of(store, &consistency(first, second)).await
+}
 
-    async fn stored_tile(&self, (level, n): (u8, u64)) -> Result<Vec<u8>, StoreError> {
-        let tile = self.store.tile(level, n).await?;
-        tile.ok_or(StoreError::Malformed("a tile is missing"))
+async fn roots_of(store: &dyn Store, ranges: &[Range<u64>]) -> Result<Vec<Hash>, StoreError> {
+    let mut tiles = HashMap::new();
+    for place in needed(ranges) {
+        tiles.insert(place, stored_tile(store, place).await?);
     }
+    let roots = ranges.iter().map(|range| root(range.clone(), &tiles));
+    let roots: Option<Vec<Hash>> = roots.collect();
+    roots.ok_or(StoreError::Malformed("a tile is too short"))
+}
+
+async fn stored_tile(store: &dyn Store, (level, n): (u8, u64)) -> Result<Vec<u8>, StoreError> {
+    let tile = store.tile(level, n).await?;
+    tile.ok_or(StoreError::Malformed("a tile is missing"))
 }
 
 /// The tiles that have the hashes of these ranges.

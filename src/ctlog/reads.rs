@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::cosignatures::Cosignatures;
 use super::entry::TileLeaf;
 use super::merkle::{HASH_LENGTH, Hash, TILE_WIDTH, level_width};
 use super::recovery::recover;
@@ -18,6 +19,7 @@ use super::{Config, LogError, tile};
 pub struct Reader {
     pub(super) store: Arc<dyn Store>,
     pub(super) head: Arc<ArcSwap<Head>>,
+    pub(super) cosignatures: Arc<ArcSwap<Cosignatures>>,
 }
 
 impl fmt::Debug for Reader {
@@ -29,6 +31,14 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
+    pub(super) fn new(store: Arc<dyn Store>, head: Arc<ArcSwap<Head>>) -> Self {
+        Self {
+            store,
+            head,
+            cosignatures: Arc::default(),
+        }
+    }
+
     /// Opens a log to read it, as it is now: nobody writes to it any more. What is stored must be this log
     /// up to the edge of its tree.
     ///
@@ -37,10 +47,8 @@ impl Reader {
     pub async fn open(config: &Config, verifier: &LogVerifier) -> Result<Self, LogError> {
         let store = config.database.open_read_only(&verifier.log_id()).await?;
         let (head, _) = recover(&*store, &config.origin, verifier).await?;
-        Ok(Self {
-            store,
-            head: Arc::new(ArcSwap::from_pointee(head)),
-        })
+        let head = Arc::new(ArcSwap::from_pointee(head));
+        Ok(Self::new(store, head))
     }
 
     /// The newest durable tree head that this process knows. Where others write to the same log there
@@ -73,12 +81,13 @@ impl Reader {
         Ok(stored)
     }
 
-    /// The signed note of the newest durable tree head.
+    /// The signed note of the newest durable tree head, with the cosignatures that witnesses gave for this
+    /// tree.
     ///
     /// # Errors
     /// As [`newest_head`](Self::newest_head).
     pub async fn checkpoint(&self) -> Result<String, StoreError> {
-        Ok(self.newest_head().await?.checkpoint.clone())
+        Ok(self.with_cosignatures(&self.newest_head().await?.checkpoint))
     }
 
     /// Whether the log has at least `size` entries.

@@ -78,19 +78,13 @@ pub async fn recover(
     check_extent(&state)?;
     let size = state.head.size;
 
-    let mut tiles: [Vec<u8>; TILE_LEVELS as usize] = Default::default();
-    for (level, edge_tile) in (0..TILE_LEVELS).zip(&mut tiles) {
-        if edge_width(level, size) > 0 {
-            *edge_tile = tile_at(store, (level, edge_position(level, size)), size).await?;
-        }
-    }
-    let edge = Edge::from_tiles(size, tiles.clone())?;
+    let edge = edge_at(store, size).await?;
     if edge.root() != state.head.root {
         return Err(RecoveryError::Root);
     }
-    for (level, edge_tile) in (0..TILE_LEVELS).zip(&tiles).skip(1) {
+    for level in 1..TILE_LEVELS {
         // The last hash of a level is the root of the newest full tile below it.
-        if let Some(hash) = edge_tile.last_chunk::<HASH_LENGTH>() {
+        if let Some(hash) = edge.tile(level).last_chunk::<HASH_LENGTH>() {
             let n = level_width(level, size) - 1;
             let below = store.tile(level - 1, n).await?.unwrap_or_default();
             let (hashes, _) = below.as_chunks::<HASH_LENGTH>();
@@ -101,6 +95,19 @@ pub async fn recover(
     }
     check_newest_entries(store, size).await?;
     Ok((state.head, edge))
+}
+
+/// The edge the tree had when it held `size` leaves, which must not be more than it has. Its root is
+/// computed from what is stored, so comparing it with one that was signed is the proof that the
+/// stored tree begins with that one.
+pub async fn edge_at(store: &dyn Store, size: u64) -> Result<Edge, RecoveryError> {
+    let mut tiles: [Vec<u8>; TILE_LEVELS as usize] = Default::default();
+    for (level, edge_tile) in (0..TILE_LEVELS).zip(&mut tiles) {
+        if edge_width(level, size) > 0 {
+            *edge_tile = tile_at(store, (level, edge_position(level, size)), size).await?;
+        }
+    }
+    Ok(Edge::from_tiles(size, tiles)?)
 }
 
 /// Checks whose log this is.

@@ -12,6 +12,7 @@
 
 use super::checkpoint::Checkpoint;
 use super::entry::{Entry, TileLeaf};
+use super::high_water::HighWater;
 use super::merkle::{Edge, Hash, MAX_SIZE, leaf_hash};
 use super::signer::LogSigner;
 use super::store::{Batch, CommitError, Head, NewEntry, Store, StoredEntry};
@@ -108,6 +109,8 @@ pub struct Sequencer {
     pub is_alone: bool,
     /// Fingerprints of the certificates that are stored.
     pub issuers: HashSet<Hash>,
+    /// What remembers the newest head outside the store.
+    pub high_water: Option<HighWater>,
     /// Told when the task had to stop.
     pub fatal: watch::Sender<Option<Fatal>>,
 }
@@ -272,6 +275,7 @@ impl Sequencer {
                     }
                     self.edge = edge;
                     self.base = head.clone();
+                    self.mark(&head).await?;
                     self.head.store(Arc::new(head));
                     self.issuers.extend(round.issuers.keys());
                     if entries > 0 {
@@ -307,6 +311,17 @@ impl Sequencer {
         }
         tracing::error!("the store neither takes a batch nor says why");
         Err(Refused::Append(AppendError::NotWritten))
+    }
+
+    /// Raises the high-water mark to a head that was committed; until then nobody is answered. Whatever
+    /// others committed before is below it.
+    async fn mark(&mut self, head: &Head) -> Result<(), Refused> {
+        let Some(high_water) = &mut self.high_water else {
+            return Ok(());
+        };
+        let raised = high_water.raise(head.signed(&self.origin), &head.checkpoint);
+        let failed = |error| Refused::Fatal(Fatal::HighWater(error));
+        raised.await.map_err(failed)
     }
 
     /// Builds, hashes and signs; nothing of it counts before it is committed.

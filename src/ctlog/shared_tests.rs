@@ -1,5 +1,6 @@
 //! A log on a server that several processes write to, and what may happen between them and it.
 
+use super::checkpoint::Checkpoint;
 use super::store::CommitError;
 use super::store::postgres::PostgresStore;
 use super::testing::{Fault, FaultyStore, ORIGIN, at, entry, log_entries, log_entry, signer};

@@ -3,6 +3,7 @@
 
 use super::entry::EntryBody;
 use super::merkle::{Hash, sha256};
+use super::note::NoteKey;
 use crate::certificate::sct::Sct;
 use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der, PublicKeyX509Der};
@@ -21,6 +22,9 @@ pub enum KeyError {
     /// The public half.
     #[error("the log's public key is not an ECDSA key on P-256 in a SubjectPublicKeyInfo")]
     Public,
+    /// The key of the second signature.
+    #[error("the log's note key is not an Ed25519 key in unencrypted PKCS#8")]
+    Note,
     /// The two do not fit, or the library failed.
     #[error("the log's key could not sign")]
     Signing,
@@ -30,6 +34,7 @@ pub enum KeyError {
 pub struct LogSigner {
     key: EcdsaKeyPair,
     verifier: LogVerifier,
+    note: Option<NoteKey>,
 }
 
 impl LogSigner {
@@ -41,7 +46,24 @@ impl LogSigner {
         let public: PublicKeyX509Der<'_> =
             key.public_key().as_der().map_err(|_| KeyError::Private)?;
         let verifier = LogVerifier::from_public_key_der(public.as_ref())?;
-        Ok(Self { key, verifier })
+        Ok(Self {
+            key,
+            verifier,
+            note: None,
+        })
+    }
+
+    /// The same with a second key, which signs each checkpoint once more, for witnesses.
+    #[must_use]
+    pub fn with_note_key(self, note: NoteKey) -> Self {
+        let note = Some(note);
+        Self { note, ..self }
+    }
+
+    /// The second key.
+    #[must_use]
+    pub fn note_key(&self) -> Option<&NoteKey> {
+        self.note.as_ref()
     }
 
     /// The private key as PKCS#8 in DER.

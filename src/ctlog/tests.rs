@@ -1,4 +1,5 @@
 use super::chain::ChainError;
+use super::checkpoint::Checkpoint;
 use super::entry::TileLeaf;
 use super::store::{CommitError, StoreError};
 use super::submission::SubmissionError;
@@ -458,8 +459,9 @@ async fn a_full_queue_turns_entries_away_and_loses_none_it_took() {
             waiting
         })
         .collect();
-    assert_eq!(log_entry(&log, 4, at(10)).await, Err(AppendError::Busy));
-    assert_eq!(log.refresh(at(10)).await, Err(AppendError::Busy));
+    let busy = AppendError::Busy(Busy::Entries);
+    assert_eq!(log_entry(&log, 4, at(10)).await, Err(busy.clone()));
+    assert_eq!(log.refresh(at(10)).await, Err(busy));
     store.open_gate();
     first.await.unwrap().unwrap();
     for waiting in waiting {
@@ -483,7 +485,7 @@ async fn entries_of_too_many_bytes_are_turned_away() {
         let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
         match task.as_mut().poll(context) {
             std::task::Poll::Ready(result) => {
-                assert_eq!(result, Err(AppendError::Busy));
+                assert_eq!(result, Err(AppendError::Busy(Busy::Bytes)));
                 true
             }
             std::task::Poll::Pending => {
@@ -801,6 +803,7 @@ async fn a_batch_whose_signatures_do_not_verify_is_not_written() {
         head: Arc::new(ArcSwap::from_pointee(head.clone())),
         is_alone: true,
         issuers: Default::default(),
+        high_water: None,
         fatal,
     };
     let running = tokio::spawn(sequencer.run(received));

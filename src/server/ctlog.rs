@@ -135,7 +135,7 @@ async fn submit(log: &Log, body: &[u8], kind: fn(Vec<Vec<u8>>) -> Submission) ->
         Err(error) => {
             let status = match &error {
                 AppendError::Refused(_) => StatusCode::BAD_REQUEST,
-                AppendError::Busy => StatusCode::TOO_MANY_REQUESTS,
+                AppendError::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
                 AppendError::ClockBehind { .. }
                 | AppendError::NotWritten
                 | AppendError::Undecided

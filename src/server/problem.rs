@@ -354,7 +354,7 @@ const fn log_reason(error: &NotLogged) -> Reason {
         NotLogged::External(RemoteError::Entry(_)) => return Reason::Internal,
     };
     match error {
-        AppendError::Busy
+        AppendError::Busy(_)
         | AppendError::ClockBehind { .. }
         | AppendError::NotWritten
         | AppendError::Undecided

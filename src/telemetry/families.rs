@@ -71,6 +71,14 @@ families! {
     LOG_BATCH = Histogram "vouchsafe_log_batch_entries" [] "Entries of one commit of the transparency log.";
     LOG_COMMIT = Histogram "vouchsafe_log_commit_duration_seconds" [] "Time of one commit of the transparency log, in seconds.";
     LOG_SIZE = Gauge "vouchsafe_log_tree_size" [] "Entries in the transparency log.";
+    LOG_BUSY = Counter "vouchsafe_log_turned_away_total" ["reason"] "Entries that the transparency log had no room for.";
+    LOG_PUBLISHED_SIZE = Gauge "vouchsafe_log_published_size" [] "Entries in the checkpoint that was published last; nothing where the log is not published.";
+    LOG_PUBLISHED = Gauge "vouchsafe_log_published_timestamp_seconds" [] "When the published log was last found or made equal to ours.";
+    LOG_PUBLISH_FAILURES = Counter "vouchsafe_log_publish_failures_total" [] "Attempts to publish the log that failed and were put off.";
+    LOG_PUBLISH_STOPPED = Gauge "vouchsafe_log_publish_stopped" [] "1 if the publisher has stopped for good: what is published contradicts the log.";
+    LOG_WITNESSED_SIZE = Gauge "vouchsafe_log_witnessed_size" ["witness"] "Entries in the tree that a witness has cosigned last.";
+    LOG_WITNESSED = Gauge "vouchsafe_log_witnessed_timestamp_seconds" ["witness"] "When a witness last cosigned.";
+    LOG_WITNESS_FAILURES = Counter "vouchsafe_log_witness_failures_total" ["witness"] "Questions to a witness without a cosignature that verifies.";
     LOG_REQUESTS = Counter "vouchsafe_log_requests_total" ["code", "method"] "HTTP requests to the transparency log.";
     EXTERNAL_LOG = Counter "vouchsafe_external_log_total" ["log", "outcome"] "Certificates sent to somebody else's transparency log, by what became of them.";
     EXTERNAL_LOG_DURATION = Histogram "vouchsafe_external_log_duration_seconds" ["log"] "Time that somebody else's transparency log took for a certificate, repetitions included, in seconds.";

@@ -2,11 +2,13 @@
 //! and read in one place.
 
 mod page;
+mod upkeep;
 
 use std::future::Future;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+pub use self::upkeep::{Publishing, Witnesses};
 use super::exposition::{Cells, Counter, Histogram};
 use super::steps::{STEPS, Step};
 use super::tick;
@@ -24,6 +26,11 @@ pub struct Metrics {
     pub log: Commits,
     /// Commits of the ledger.
     pub ledger: Commits,
+    /// The copy of the transparency log for others.
+    pub publishing: Publishing,
+    /// Those who vouch for it.
+    pub witnesses: Witnesses,
+    log_busy: Cells<&'static str, Counter>,
     new_certs: Counter,
     http: Cells<(&'static str, &'static str), Http>,
     log_http: Cells<(&'static str, &'static str), Counter>,
@@ -191,6 +198,9 @@ impl Metrics {
         Self {
             log: Commits::new(),
             ledger: Commits::new(),
+            publishing: Publishing::default(),
+            witnesses: Witnesses::new(),
+            log_busy: Cells::new(),
             new_certs: Counter::default(),
             http: Cells::new(),
             log_http: Cells::new(),
@@ -225,6 +235,13 @@ impl Metrics {
     pub fn log_http(&self, method: &str, code: u16) {
         let key = (code_name(code), method_name(method));
         if let Some(cell) = self.log_http.of(&key, Counter::default) {
+            cell.increment();
+        }
+    }
+
+    /// One entry that the transparency log had no room for.
+    pub fn log_busy(&self, reason: &'static str) {
+        if let Some(cell) = self.log_busy.of(&reason, Counter::default) {
             cell.increment();
         }
     }

@@ -223,6 +223,7 @@ async fn its_own_settings_decide_what_it_takes_and_how_it_is_read() {
     let text = fs::read_to_string(place.join("sec1.pem")).unwrap();
     assert!(text.contains("BEGIN EC PRIVATE KEY"), "{text}");
     alone.change("key: key.pem", "key: sec1.pem");
+    alone.change("  note-key: note-key.pem\n", "");
     alone.change("  passphrase:\n    file: \"passphrase\"\n", "");
     alone.change("reject-expired: true", "reject-expired: false");
     let _program = alone.serve();

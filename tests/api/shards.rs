@@ -111,7 +111,11 @@ async fn certificates_of_before_and_after_are_good_with_one_trusted_root() {
         .lines()
         .filter(|line| !text.lines().any(|other| other == *line));
     let lost: Vec<&str> = kept.collect();
-    let expected = ["  database: log/log.sqlite", "  key: log/key.pem"];
+    let expected = [
+        "  database: log/log.sqlite",
+        "  key: log/key.pem",
+        "  high-water: high-water",
+    ];
     assert_eq!(lost, expected, "every other line is as it was");
 
     let program = deployment.serve();

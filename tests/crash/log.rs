@@ -91,10 +91,14 @@ impl LogKey {
         let &[origin, size, root] = &text.lines().collect::<Vec<_>>()[..] else {
             return None;
         };
-        let line = signatures
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("— {} ", self.origin)))?;
-        let line = STANDARD.decode(line).ok()?;
+        // There may be lines of other keys, in any order; the log's own is known by its key ID.
+        let name = format!("{}\n\x05", self.origin);
+        let id = sha256(&[name.as_bytes(), &self.id].concat());
+        let line = signatures.lines().find_map(|line| {
+            let line = line.strip_prefix(&format!("— {} ", self.origin))?;
+            let line = STANDARD.decode(line).ok()?;
+            line.starts_with(&id[..4]).then_some(line)
+        })?;
         let (_, rest) = line.split_first_chunk::<4>()?;
         let (timestamp, rest) = rest.split_first_chunk::<8>()?;
         let (&[4, 3], rest) = rest.split_first_chunk::<2>()? else {

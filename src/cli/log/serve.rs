@@ -25,6 +25,7 @@ pub(super) async fn run(arguments: LogConfigArgument) -> Result<(), Failure> {
     let logs = config.logs();
     let mounts = logs.mounts().await?;
     let log = logs.open(Vec::new(), now()).await?;
+    let upkeep = logs.upkeep(&log, now()).await?;
     let app = LogApp::new(log.clone(), mounts, config.visitors());
     let listener = bind(config.listen())?;
     let address = listener.local_addr()?;
@@ -43,6 +44,7 @@ pub(super) async fn run(arguments: LogConfigArgument) -> Result<(), Failure> {
             .collect()
     };
     let following = tokio::spawn(follow(look, config.reload_interval(), hangup));
+    let upkeep = tokio::spawn(upkeep.run(now));
     let mut failed = None;
     let shutdown = async {
         tokio::select! {
@@ -56,6 +58,8 @@ pub(super) async fn run(arguments: LogConfigArgument) -> Result<(), Failure> {
     };
     server::serve_log(listeners, &app, shutdown).await?;
     following.abort();
+    // Before the log closes: whatever is under way may be cut off anywhere.
+    upkeep.abort();
     log.close().await;
     if let Some(metrics) = metrics {
         metrics.abort();

@@ -6,6 +6,7 @@
 pub mod postgres;
 pub mod sqlite;
 
+use super::checkpoint::Checkpoint;
 use super::merkle::{HASH_LENGTH, Hash, TILE_LEVELS, Tile, empty_root};
 use crate::database::DatabaseError;
 use std::ops::Range;
@@ -106,6 +107,17 @@ impl Head {
             root: empty_root(),
             timestamp_ms,
             checkpoint: String::new(),
+        }
+    }
+
+    /// What its note says.
+    #[must_use]
+    pub fn signed(&self, origin: &str) -> Checkpoint {
+        Checkpoint {
+            origin: origin.to_owned(),
+            size: self.size,
+            root: self.root,
+            timestamp_ms: self.timestamp_ms,
         }
     }
 }

@@ -144,6 +144,13 @@ impl Metrics {
         page.histograms(&f::LOG_BATCH, [(vec![], &self.log.sizes)]);
         page.histograms(&f::LOG_COMMIT, [(vec![], &self.log.durations)]);
         page.family(&f::LOG_SIZE, [plain(as_f64(size))]);
+        let log_busy = self.log_busy.all();
+        let log_busy = log_busy
+            .iter()
+            .map(|(reason, cell)| (vec![*reason], count(cell)));
+        page.family(&f::LOG_BUSY, log_busy);
+        self.publishing.render(page);
+        self.witnesses.render(page);
         let log_http = self.log_http.all();
         let log_http = log_http
             .iter()
@@ -207,11 +214,11 @@ fn render_ready(page: &mut Exposition, ready: &[(&'static str, bool)]) {
     page.family(&f::READY, ready);
 }
 
-const fn plain<'a>(value: f64) -> (Vec<&'a str>, f64) {
+pub(super) const fn plain<'a>(value: f64) -> (Vec<&'a str>, f64) {
     (Vec::new(), value)
 }
 
-fn count(counter: &Counter) -> f64 {
+pub(super) fn count(counter: &Counter) -> f64 {
     as_f64(counter.value())
 }
 
