@@ -201,7 +201,8 @@ async fn what_a_log_says_reaches_the_caller() {
 
 #[tokio::test]
 async fn a_wrong_answer_gets_into_a_certificate() {
-    let lies: [(&str, fn(&super::stub::Submitted) -> String); 10] = [
+    type Lie = fn(&super::stub::Submitted) -> String;
+    let lies: [(&str, Lie); 10] = [
         ("a page", |_| {
             "<!doctype html><title>Log in</title>".to_owned()
         }),

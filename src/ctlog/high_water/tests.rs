@@ -48,10 +48,10 @@ fn restore_database(test: &TestLog, from: &str) {
 }
 
 fn rollback(refused: LogError) -> Rollback {
-    match refused {
-        LogError::Guard(GuardError::Rollback(rollback)) => rollback,
-        other => panic!("{other}"),
-    }
+    let LogError::Guard(GuardError::Rollback(rollback)) = refused else {
+        panic!("{refused}")
+    };
+    rollback
 }
 
 #[tokio::test]

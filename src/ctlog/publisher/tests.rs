@@ -299,14 +299,11 @@ async fn a_database_that_is_behind_what_is_published_does_not_open() {
     std::fs::copy(&backup, test.database()).unwrap();
     let log = test.open().await;
     let mut again = publisher(&log, &shelf);
-    match again.check(at(3)).await.unwrap_err() {
-        PublishError::Rollback(Rollback::Behind {
-            seen: 302,
-            stored: 300,
-            ..
-        }) => {}
-        other => panic!("{other}"),
-    }
+    let refused = again.check(at(3)).await.unwrap_err();
+    let PublishError::Rollback(Rollback::Behind { seen, stored, .. }) = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!((seen, stored), (302, 300));
     // The same found out later, by a target that could not be reached at the start, ends the log.
     log_entries(&log, 1000..1003, at(3)).await;
     let clock: Clock = || at(4);

@@ -33,8 +33,11 @@ enum Manner {
 struct StrictWitness {
     key: SigningKey,
     log: VerifyingKey,
-    state: Mutex<(Manner, Option<(u64, [u8; 32])>, usize)>,
+    state: Mutex<Seen>,
 }
+
+/// How it behaves, the tree it has seen, and how often it was asked.
+type Seen = (Manner, Option<(u64, [u8; 32])>, usize);
 
 impl StrictWitness {
     async fn start(log: VerifyingKey, manner: Manner) -> (Arc<Self>, Config) {
@@ -111,7 +114,9 @@ impl StrictWitness {
             return (400, String::new());
         }
         let mut state = self.state.lock().unwrap();
-        let (seen, seen_root) = state.1.unwrap_or((0, sha2::Sha256::digest(b"").into()));
+        let (seen, seen_root) = state
+            .1
+            .unwrap_or_else(|| (0, sha2::Sha256::digest(b"").into()));
         if old != seen || (size == seen && root != seen_root) {
             return (409, format!("{seen}\n"));
         }
@@ -300,20 +305,21 @@ async fn a_database_that_is_behind_its_witness_does_not_open() {
             .check(at(2))
             .await
     };
-    match check(&log).await.unwrap_err() {
-        UpkeepError::Witness(WitnessError::Rollback(Rollback::Behind {
-            seen: 5,
-            stored: 3,
-            ..
-        })) => {}
-        other => panic!("{other}"),
-    }
+    let refused = check(&log).await.unwrap_err();
+    let UpkeepError::Witness(WitnessError::Rollback(Rollback::Behind { seen, stored, .. })) =
+        refused
+    else {
+        panic!("{refused}")
+    };
+    assert_eq!((seen, stored), (5, 3));
     // As large as what was seen, but another tree.
     log_entries(&log, 100..102, at(2)).await;
-    match check(&log).await.unwrap_err() {
-        UpkeepError::Witness(WitnessError::Rollback(Rollback::Forked { size: 5, .. })) => {}
-        other => panic!("{other}"),
-    }
+    let refused = check(&log).await.unwrap_err();
+    let UpkeepError::Witness(WitnessError::Rollback(Rollback::Forked { size, .. })) = refused
+    else {
+        panic!("{refused}")
+    };
+    assert_eq!(size, 5);
 }
 
 #[tokio::test]
