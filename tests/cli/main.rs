@@ -349,7 +349,7 @@ fn fsck_finds_a_fresh_log_whole_and_names_what_does_not_belong_in_it() {
     });
     let error = error_of(&fsck());
     assert!(
-        error.contains("hash tiles do not fit the tree head at 0"),
+        error.contains("tile/0/000 does not fit the tree head"),
         "{error}"
     );
 }
