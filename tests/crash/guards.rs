@@ -139,19 +139,19 @@ async fn one_octet_that_was_changed_is_found_whatever_table_it_is_in() {
             "an entry",
             log,
             &first.precertificate[200..240],
-            "entries do not fit the tree head at 0",
+            "entry 0 does not fit the tree head",
         ),
         (
             "a hash in tile",
             log,
             &leaf_hash(&first.merkle_tree_leaf),
-            "do not",
+            "does not fit",
         ),
         (
             "a certificate in issuer",
             log,
             &above[100..140],
-            "issuers do not fit",
+            "does not fit the tree head",
         ),
         (
             "a certificate in the ledger",
