@@ -45,21 +45,23 @@ pub(super) fn routes(app: &Arc<App>) -> Router {
 }
 
 /// Tells those who watch the health service whether certificates can be issued, for as long as it is
-/// polled: within a second of each change.
-pub(super) async fn report(app: &App) {
-    let mut told = None;
+/// polled: within a second of each change, and nothing as long as it is as was `told`.
+pub(super) async fn report(app: &App, mut told: ServingStatus) {
     loop {
         let status = status(app).await;
-        if told.replace(status) != Some(status) {
+        if told != status {
             tell(&app.reporter, status).await;
+            told = status;
         }
         tokio::time::sleep(EVERY).await;
     }
 }
 
 /// Says how it is, before anybody can ask.
-pub(super) async fn report_first(app: &App) {
-    tell(&app.reporter, status(app).await).await;
+pub(super) async fn report_first(app: &App) -> ServingStatus {
+    let status = status(app).await;
+    tell(&app.reporter, status).await;
+    status
 }
 
 async fn status(app: &App) -> ServingStatus {

@@ -70,10 +70,10 @@ pub async fn serve(
     app: &Arc<App>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    grpc::report_first(app).await;
+    let told = grpc::report_first(app).await;
     let closing = async {
         tokio::select! {
-            () = grpc::report(app) => (),
+            () = grpc::report(app, told) => (),
             () = shutdown => (),
         }
         app.close();

@@ -113,14 +113,35 @@ impl Deployment {
         made
     }
 
-    /// Another server of the same deployment: the address it will have, and its configuration.
+    /// Another server of the same deployment, with a high-water mark of its own: the address it will
+    /// have, and its configuration.
     pub(crate) fn replica(&self) -> (SocketAddr, PathBuf) {
         let address = free_address();
-        let text = fs::read_to_string(self.configuration()).expect("a configuration");
-        let own = format!("listen: {}", self.address);
-        let text = text.replace(&own, &format!("listen: {address}"));
-        let file = self.path().join(format!("replica-{}.yaml", address.port()));
+        let port = address.port();
+        let mut text = fs::read_to_string(self.configuration()).expect("a configuration");
+        let own = [
+            (
+                format!("listen: {}", self.address),
+                format!("listen: {address}"),
+            ),
+            (
+                "high-water: high-water".to_owned(),
+                format!("high-water: high-water-{port}"),
+            ),
+        ];
+        for (of_the_first, own) in own {
+            assert!(text.contains(&of_the_first), "{of_the_first} in {text}");
+            text = text.replace(&of_the_first, &own);
+        }
+        let file = self.path().join(format!("replica-{port}.yaml"));
         fs::write(&file, text).expect("a configuration is written");
+        let output = Command::new(&self.program)
+            .args(["log", "adopt", "--config"])
+            .arg(&file)
+            .output()
+            .expect("the program runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "log adopt failed: {told}");
         (address, file)
     }
 
