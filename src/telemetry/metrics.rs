@@ -302,7 +302,7 @@ impl Metrics {
     }
 
     /// What became of a certificate that was sent to somebody else's log, repetitions included. `log` is
-    /// the configuration's own text for it, and `outcome` one of [`LOG_OUTCOMES`].
+    /// the configuration's own text for it, and `outcome` one of `LOG_OUTCOMES`.
     pub fn external_log(&self, log: &str, outcome: &'static str, duration: Duration) {
         let key = (log.to_owned(), outcome);
         if let Some(cell) = self.external_log.of(&key, Counter::default) {
