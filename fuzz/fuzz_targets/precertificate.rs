@@ -10,7 +10,9 @@ use vouchsafe::certificate::precertificate::{
 
 /// `tbs` as the only element of a certificate.
 fn certificate(tbs: &[u8]) -> Vec<u8> {
-    Any::new(Tag::Sequence, tbs).and_then(|all| all.to_der()).unwrap_or_default()
+    Any::new(Tag::Sequence, tbs)
+        .and_then(|all| all.to_der())
+        .unwrap_or_default()
 }
 
 fuzz_target!(|data: &[u8]| {
