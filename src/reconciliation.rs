@@ -34,11 +34,11 @@ pub struct Books {
     pub log: Option<Records>,
     /// Keys of the logs whose timestamps rows may carry.
     pub keys: Vec<LogVerifier>,
-    /// SHA-256 of the authority's `SubjectPublicKeyInfo` and of its certificate.
-    pub issuer: IssuerHashes,
+    /// The authority's issuing certificates: the present one, and those it replaced.
+    pub issuers: Vec<IssuerHashes>,
 }
 
-/// By what an entry is known to be of the authority.
+/// By what an entry is known to be under an issuing certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IssuerHashes {
     /// SHA-256 of the key, which a precertificate's entry names.
@@ -214,11 +214,13 @@ impl Books {
         let Some(verifier) = verifier else {
             return tell(Difference::UnknownLog { number, serial });
         };
-        let body = EntryBody::precertificate(&self.issuer.key, &certificate.logged);
-        let is_promised = body.is_ok_and(|body| verifier.verifies_sct(sct, &body));
         let own = self.log.as_ref().map(|log| log.verifier().log_id());
         if own != Some(sct.log_id) {
-            if !is_promised {
+            let mut bodies = self
+                .issuers
+                .iter()
+                .map(|issuer| EntryBody::precertificate(&issuer.key, &certificate.logged));
+            if !bodies.any(|body| body.is_ok_and(|body| verifier.verifies_sct(sct, &body))) {
                 tell(Difference::NotPromised { number, serial });
             }
             return;
@@ -320,11 +322,14 @@ impl Books {
                 issuer_key_hash,
                 tbs,
             } => {
-                let is_ours = *issuer_key_hash == self.issuer.key;
+                let mut issuers = self.issuers.iter();
+                let is_ours = issuers.any(|issuer| *issuer_key_hash == issuer.key);
                 Some((serial_of(tbs).filter(|_| is_ours)?, false))
             }
             Certified::Certificate(der) => {
-                let is_ours = leaf.chain.first() == Some(&self.issuer.certificate);
+                let above = leaf.chain.first();
+                let mut issuers = self.issuers.iter();
+                let is_ours = issuers.any(|issuer| above == Some(&issuer.certificate));
                 let serial = to_be_signed(der).and_then(serial_of);
                 Some((serial.filter(|_| is_ours)?, true))
             }

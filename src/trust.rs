@@ -253,6 +253,11 @@ impl Authority {
         &self.chain
     }
 
+    /// Since when it is believed.
+    pub const fn valid_from(&self) -> OffsetDateTime {
+        self.valid_from
+    }
+
     /// Whether it is believed at `when`.
     pub fn covers(&self, when: OffsetDateTime) -> bool {
         covers(self.valid_from, self.valid_until, when)

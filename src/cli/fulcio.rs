@@ -173,6 +173,7 @@ impl Start {
             reload_seconds: DEFAULT_RELOAD_SECONDS,
             environments: None,
             authority,
+            retired_authorities: Vec::new(),
             database: None,
             database_password: None,
             log: ctlog.is_none().then(|| LogSettings {

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-
-use super::logs::public_key_file;
+use super::logs::{certificates, public_key_file, refused};
 use super::{Config, ConfigError, OpenError};
 use crate::authority::Authority;
 use crate::ctlog::chain::ChainCertificate;
@@ -20,15 +17,9 @@ impl Config {
     /// # Errors
     /// [`OpenError`]: what cannot be opened, and why.
     pub async fn books(&self) -> Result<Books, OpenError> {
-        let chain = self.chain_pem()?;
-        let first = CertificateDer::pem_slice_iter(chain.as_bytes()).next();
-        let first = first.and_then(Result::ok);
-        let issuer = first.and_then(|first| issuer_hashes(first.as_ref()));
-        let issuer = issuer.ok_or_else(|| ConfigError {
-            file: self.base.clone(),
-            line: None,
-            reason: "the authority's chain does not begin with a certificate".to_owned(),
-        })?;
+        let chain = certificates(&self.chain_pem()?);
+        let chain = chain.map_err(|reason| refused(&self.base, reason.to_owned()))?;
+        let issuers = self.issuers_of(&chain)?;
         let own = self.log_verifier()?;
         let log = match own.clone() {
             Some(verifier) => {
@@ -41,7 +32,7 @@ impl Config {
             ledger: Ledger::open_read_only(self.ledger_database()).await?,
             log,
             keys: self.log_keys(own)?,
-            issuer,
+            issuers,
         })
     }
 
@@ -56,20 +47,38 @@ impl Config {
         ledger: &Ledger,
     ) -> Result<Option<Periodic>, ConfigError> {
         let seconds = self.settings.ledger.audit_seconds;
-        let first = authority.chain().der().first();
-        let (Some(issuer), true) = (first.and_then(|der| issuer_hashes(der)), seconds > 0) else {
+        if seconds == 0 {
             return Ok(None);
-        };
+        }
+        let issuers = self.issuers_of(authority.chain().der())?;
         let log = log.built_in().map(Log::records);
         let own = log.as_ref().map(|log| log.verifier().clone());
         let books = Books {
             ledger: ledger.reader(),
             keys: self.log_keys(own)?,
             log,
-            issuer,
+            issuers,
         };
         let interval = Duration::from_secs(seconds.into());
         Ok(Some(Periodic::new(books, interval)))
+    }
+
+    /// By what an entry is known to be ours: the first certificate of the present chain, and of each that
+    /// it replaced.
+    fn issuers_of(&self, chain: &[Vec<u8>]) -> Result<Vec<IssuerHashes>, ConfigError> {
+        let retired = self.retired_chains()?;
+        let chains = retired.iter().map(|(chain, _)| chain.as_slice());
+        let hashes = [chain].into_iter().chain(chains).map(|chain| {
+            let first = chain.first().cloned();
+            let first = first.and_then(|der| ChainCertificate::from_der(der).ok());
+            let first = first.map(|certificate| IssuerHashes {
+                key: certificate.key_hash(),
+                certificate: certificate.fingerprint(),
+            });
+            let reason = "an authority's chain does not begin with a certificate";
+            first.ok_or_else(|| refused(&self.base, reason.to_owned()))
+        });
+        hashes.collect()
     }
 
     /// The keys of every log that a certificate of the ledger may stand in. Of somebody else's logs the
@@ -82,12 +91,4 @@ impl Config {
         }
         Ok(keys)
     }
-}
-
-fn issuer_hashes(certificate_der: &[u8]) -> Option<IssuerHashes> {
-    let certificate = ChainCertificate::from_der(certificate_der.to_vec()).ok()?;
-    Some(IssuerHashes {
-        key: certificate.key_hash(),
-        certificate: certificate.fingerprint(),
-    })
 }

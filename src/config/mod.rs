@@ -34,7 +34,8 @@ pub use reload::{Occasion, Outcome, Reloader};
 pub use settings::{
     AuditSettings, AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_AUDIT_SECONDS,
     DEFAULT_RELOAD_SECONDS, Development, LOG_PREFIX, LedgerSettings, Limits, LogSettings,
-    RetiredLogSettings, Secret, Services, Settings, SignatureLog, TimestampAuthority, Tls,
+    RetiredAuthoritySettings, RetiredLogSettings, Secret, Services, Settings, SignatureLog,
+    TimestampAuthority, Tls,
 };
 pub use standalone::{LogConfig, Visitors};
 pub use tls::ServerCertificate;

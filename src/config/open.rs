@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::logs::{Mounts, secret};
+use super::logs::{Mounts, Retired, certificates, secret};
 use super::reload::{IssuersFile, Read, Reloader};
-use super::settings::{AuthorityFiles, AuthoritySettings, Services};
+use super::settings::{AuthorityFiles, AuthoritySettings, RetiredAuthoritySettings, Services};
 use super::{Config, ConfigError};
 use crate::authority::file::{FileKey, read_text};
 use crate::authority::key::CaKey;
@@ -65,6 +65,27 @@ impl Config {
             reason: error.to_string(),
         })?;
         Ok(text.to_string())
+    }
+
+    /// The chains of the issuing certificates that were replaced, in DER, and until when each was used.
+    pub(super) fn retired_chains(
+        &self,
+    ) -> Result<Vec<(Vec<Vec<u8>>, OffsetDateTime)>, ConfigError> {
+        let read = |settings: &RetiredAuthoritySettings| {
+            let file = self.base.join(&settings.chain);
+            let refused = |reason: String| ConfigError {
+                file: file.clone(),
+                line: None,
+                reason,
+            };
+            let text = read_text(&file).map_err(|error| refused(error.to_string()))?;
+            let chain = certificates(&text).map_err(|reason| refused(reason.to_owned()))?;
+            if chain.is_empty() {
+                return Err(refused("there is no certificate in it".to_owned()));
+            }
+            Ok((chain, settings.until))
+        };
+        self.settings.retired_authorities.iter().map(read).collect()
     }
 
     /// Opens the authority: its key, its chain, every rule they must keep at `now`, and a signature
@@ -157,12 +178,12 @@ impl Config {
         }
         let issuers = Arc::new(TrustedIssuers::new(source.open(config)?, now));
         let authority = self.authority(now).await?;
-        let verifier = self.log_verifier()?;
         let chain = authority.chain().der().to_vec();
-        let mut upkeep = None;
+        let (mut upkeep, mut verifier) = (None, None);
         let log = match self.has_own_log() {
             true => {
                 let log = self.logs().open(chain, now).await?;
+                verifier = Some(log.records().verifier().clone());
                 upkeep = Some(self.logs().upkeep(&log, now).await?);
                 Destination::BuiltIn(log)
             }
@@ -173,7 +194,10 @@ impl Config {
         };
         let mounts = self.logs().mounts().await?;
         let ledger = Ledger::open(self.ledger_database()).await?;
-        let trust = self.trust_files(&authority, verifier.as_ref()).await?;
+        let chain = authority.chain().der();
+        let trust = self
+            .trust_files_with(chain, verifier.as_ref(), &mounts.retired)
+            .await?;
         let periodic = self.periodic(&authority, &log, &ledger)?;
         let reloader = Reloader::new(source, Arc::clone(&issuers), fingerprint);
         let issuance = Issuance {
@@ -203,11 +227,25 @@ impl Config {
         authority: &Authority,
         own: Option<&LogVerifier>,
     ) -> Result<TrustFiles, OpenError> {
-        let url = self.public_url();
-        let chain = trust::Authority::new(url, authority.chain().der().to_vec())?;
-        let (since, _) = authority.chain().validity();
         let mounts = self.logs().mounts().await?;
-        let retired = mounts.retired.iter().map(|log| log.trusted().clone());
+        let chain = authority.chain().der();
+        self.trust_files_with(chain, own, &mounts.retired).await
+    }
+
+    async fn trust_files_with(
+        &self,
+        chain: &[Vec<u8>],
+        own: Option<&LogVerifier>,
+        retired: &[Retired],
+    ) -> Result<TrustFiles, OpenError> {
+        let url = self.public_url();
+        let mut authorities = vec![trust::Authority::new(url, chain.to_vec())?];
+        for (chain, until) in self.retired_chains()? {
+            authorities.push(trust::Authority::new(url, chain)?.retired(until)?);
+        }
+        let begins = authorities.iter().map(trust::Authority::valid_from);
+        let since = begins.min().unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let retired = retired.iter().map(|log| log.trusted().clone());
         let (logs, begins) = match own {
             Some(key) => {
                 let begins = Log::created(&self.log_config()?, &key.log_id()).await?;
@@ -230,7 +268,7 @@ impl Config {
             valid_from: since,
         };
         let root = TrustedRoot {
-            authorities: vec![chain],
+            authorities,
             logs: logs.into_iter().chain(retired).collect(),
             signature_logs: self.known_signature_log(begins)?,
             timestamp_authorities: self.known_timestamp_authority()?,

@@ -46,6 +46,9 @@ pub struct Settings {
     pub environments: Option<Vec<String>>,
     /// The certification authority.
     pub authority: AuthoritySettings,
+    /// The issuing certificates that it replaced.
+    #[serde(default)]
+    pub retired_authorities: Vec<RetiredAuthoritySettings>,
     /// The PostgreSQL database of log and ledger; without it they are in the files named below.
     pub database: Option<String>,
     /// The password there, if one is asked for.
@@ -116,6 +119,17 @@ pub struct AuthorityFiles {
     pub key: PathBuf,
     /// What opens the key.
     pub passphrase: Option<Secret>,
+}
+
+/// An issuing certificate that has been replaced. What it signed is believed as before.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RetiredAuthoritySettings {
+    /// Its chain, the issuing certificate first and the root last.
+    pub chain: PathBuf,
+    /// When it signed its last certificate: verifiers believe it so long.
+    #[serde(deserialize_with = "read_time")]
+    pub until: OffsetDateTime,
 }
 
 /// An authority that was just made.

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 use super::{
     Authority, MAX_ENTRIES, Service, SignatureLog, TimestampAuthority, TransparencyLog, TrustError,
@@ -325,9 +325,10 @@ fn service_urls(services: &[Service]) -> Result<Vec<ServiceUrl>, TrustError> {
 
 impl Period {
     fn new(start: OffsetDateTime, end: Option<OffsetDateTime>) -> Self {
+        let whole = |end: OffsetDateTime| end + Duration::nanoseconds(999_999_999);
         Self {
             start: Timestamp(start),
-            end: end.map(Timestamp),
+            end: end.map(|end| Timestamp(whole(end))),
         }
     }
 
@@ -338,7 +339,8 @@ impl Period {
     }
 }
 
-/// Written in whole seconds, rounded down, so that a start never falls after what it must cover.
+/// Written in whole seconds, rounded down, so that a start never falls after what it must cover; an end
+/// is moved up before.
 struct Timestamp(OffsetDateTime);
 
 impl Serialize for Timestamp {

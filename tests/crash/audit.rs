@@ -220,6 +220,72 @@ async fn a_running_server_tells_that_its_ledger_was_changed() {
     server.kill();
 }
 
+/// A new issuing certificate under a new root, with another key, and a new log before it.
+#[tokio::test]
+async fn what_a_replaced_authority_and_a_retired_log_hold_is_still_known_for_ours() {
+    let provider = Issuer::start();
+    let deployment = Deployment::create(&provider);
+    let server = deployment.start();
+    issue(&deployment, &provider, 0, 2).await;
+    server.kill();
+    let (is_done, said) = deployment.run(&["log", "rotate", "--prefix", "/log-2"]);
+    assert!(is_done, "{said}");
+    let server = deployment.start();
+    issue(&deployment, &provider, 2, 2).await;
+    server.kill();
+
+    let other = Deployment::create(&provider);
+    let (at, next) = (deployment.path(), other.path());
+    fs::rename(at.join("ca"), at.join("ca-1")).expect("the authority's files");
+    fs::rename(next.join("ca"), at.join("ca")).expect("the other authority's files");
+    fs::copy(next.join("passphrase"), at.join("ca/passphrase")).expect("the other passphrase");
+    let settings = fs::read_to_string(deployment.configuration()).expect("a configuration");
+    let settings = settings.replacen("\"passphrase\"", "ca/passphrase", 1);
+    fs::write(deployment.configuration(), &settings).expect("the configuration");
+    let server = deployment.start();
+    issue(&deployment, &provider, 4, 2).await;
+
+    // Unsaid, the books hold what nobody here has signed.
+    let (is_well, found) = audit(&deployment, &["--grace-seconds", "0"]);
+    assert!(!is_well && found.len() == 3, "{found:?}");
+    for (found, row) in found.iter().zip(1..=2) {
+        assert_eq!(found["difference"], "not-promised", "{found:?}");
+        assert_eq!(found["row"], row, "{found:?}");
+    }
+    server.kill();
+    let retired =
+        "retired-authorities:\n  - {chain: ca-1/chain.pem, until: 2098-01-01T00:00:00.5Z}\n";
+    fs::write(deployment.configuration(), settings + retired).expect("the configuration");
+    let server = deployment.start();
+    issue(&deployment, &provider, 6, 1).await;
+    let (is_well, found) = audit(&deployment, &["--grace-seconds", "0", "--strict"]);
+    let [sums] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(is_well);
+    assert_eq!((&sums["rows"], &sums["entries"]), (&7.into(), &5.into()));
+
+    let answer = Connection::get_once(deployment.address(), "/trust/trusted-root");
+    let root: Value = serde_json::from_slice(&answer.expect("an answer").body).expect("JSON");
+    let authorities = root["certificateAuthorities"].as_array().expect("a list");
+    let [present, earlier] = &authorities[..] else {
+        panic!("{root}");
+    };
+    assert!(present["validFor"]["end"].is_null(), "{present}");
+    assert_eq!(earlier["validFor"]["end"], "2098-01-01T00:00:01Z");
+    let leaf = &earlier["certChain"]["certificates"][0]["rawBytes"];
+    let chain = fs::read_to_string(at.join("ca-1/chain.pem")).expect("a chain");
+    assert_eq!(
+        leaf.as_str(),
+        chain
+            .split("-----")
+            .nth(2)
+            .map(|text| text.replace('\n', ""))
+            .as_deref()
+    );
+    server.kill();
+}
+
 /// What `vouchsafe ledger audit --json` says, and whether it is content.
 fn audit(deployment: &Deployment, arguments: &[&str]) -> (bool, Vec<Value>) {
     let command = [&["ledger", "audit", "--json"], arguments].concat();
