@@ -12,6 +12,7 @@ use const_oid::ObjectIdentifier;
 use der::asn1::BitStringRef;
 use der::{Decode as _, Reader as _, SliceReader};
 use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+use std::collections::HashSet;
 use time::OffsetDateTime;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
@@ -161,11 +162,8 @@ impl ChainCertificate {
             .unwrap_or_default();
         // "The same algorithm identifier" (RFC 5280 section 4.1.1.2), and no extension twice.
         let is_same = AlgorithmIdentifierRef::from_der(names.signature_algorithm)? == algorithm;
-        let is_twice = (1..extensions.len()).any(|at| {
-            extensions[..at]
-                .iter()
-                .any(|earlier| earlier.extn_id == extensions[at].extn_id)
-        });
+        let mut seen = HashSet::with_capacity(extensions.len());
+        let is_twice = !extensions.iter().all(|one| seen.insert(one.extn_id));
         if !is_same || is_twice {
             return Err(der::ErrorKind::Failed.into());
         }

@@ -7,12 +7,15 @@ use super::reads::Reader;
 use super::store::StoreError;
 use super::{Fatal, Log};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Lines of witnesses below one text.
 #[derive(Debug, Default)]
 pub(super) struct Cosignatures {
     /// What they vouch for. A tree head that is signed again has the same.
     text: String,
+    /// Entries of that tree.
+    size: u64,
     /// By the witness's name.
     lines: BTreeMap<String, String>,
 }
@@ -29,18 +32,23 @@ impl Reader {
 }
 
 impl Log {
-    /// Takes a cosignature that was verified over `text`; those of earlier trees go.
-    pub(super) fn add_cosignature(&self, text: &str, witness: &str, line: String) {
+    /// Takes a cosignature that was verified over `text`, which is of a tree of `size` entries; those of
+    /// smaller trees go, and one that comes when a larger tree has its own is of no use.
+    pub(super) fn add_cosignature(&self, text: &str, size: u64, witness: &str, line: String) {
         self.shared.reader.cosignatures.rcu(|present| {
+            if size < present.size {
+                return Arc::clone(present);
+            }
             let mut lines = match present.text == text {
                 true => present.lines.clone(),
                 false => BTreeMap::new(),
             };
             lines.insert(witness.to_owned(), line.clone());
-            Cosignatures {
+            Arc::new(Cosignatures {
                 text: text.to_owned(),
+                size,
                 lines,
-            }
+            })
         });
     }
 

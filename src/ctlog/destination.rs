@@ -75,7 +75,7 @@ impl Destination {
     #[must_use]
     pub async fn is_healthy(&self, now: OffsetDateTime) -> bool {
         match self {
-            Self::BuiltIn(log) => log.is_healthy().await && log.is_for(now + LIFETIME),
+            Self::BuiltIn(log) => log.is_healthy(now).await && log.is_for(now + LIFETIME),
             Self::External(logs) => logs.in_service(now),
         }
     }

@@ -4,8 +4,8 @@
 //! has seen its checkpoints is asked before it opens: the high-water mark, what is published, the
 //! witnesses. Any of them suffices to refuse.
 
-use super::checkpoint::Checkpoint;
 use super::high_water::HighWater;
+use super::merkle::Hash;
 use super::recovery::{RecoveryError, edge_at, recover};
 use super::signer::LogVerifier;
 use super::store::{Head, Store};
@@ -51,26 +51,26 @@ pub enum GuardError {
     Recovery(#[from] RecoveryError),
 }
 
-/// Checks that the tree that was seen is the beginning of the stored one. The work does not grow
-/// with the log.
+/// Checks that the tree that was seen, of `seen` entries under `root`, is the beginning of the stored
+/// one. The work does not grow with the log.
 pub async fn check_seen(
     store: &dyn Store,
     stored: u64,
-    seen: &Checkpoint,
+    seen: u64,
+    root: &Hash,
     witnessed: impl FnOnce() -> String,
 ) -> Result<(), GuardError> {
-    if seen.size > stored {
+    if seen > stored {
         return Err(GuardError::Rollback(Rollback::Behind {
             witnessed: witnessed(),
-            seen: seen.size,
+            seen,
             stored,
         }));
     }
-    let edge = edge_at(store, seen.size).await?;
-    if edge.root() != seen.root {
+    if edge_at(store, seen).await?.root() != *root {
         return Err(GuardError::Rollback(Rollback::Forked {
             witnessed: witnessed(),
-            size: seen.size,
+            size: seen,
         }));
     }
     Ok(())
@@ -91,7 +91,7 @@ pub(super) async fn open_mark(
     let mut high_water = HighWater::open(path, &config.origin, verifier)?;
     let mark = high_water.mark();
     let witnessed = || format!("the high-water mark at {}", path.display());
-    check_seen(store, head.size, mark, witnessed).await?;
+    check_seen(store, head.size, mark.size, &mark.root, witnessed).await?;
     // The same tree, signed again and then restored: harmless, once the clock is past it.
     let behind_ms = mark.timestamp_ms.saturating_sub(milliseconds(now));
     if mark.timestamp_ms > head.timestamp_ms && behind_ms > 0 {

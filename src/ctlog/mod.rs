@@ -76,6 +76,7 @@ use recovery::{RecoveryError, recover};
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
 use signer::{LogSigner, LogVerifier};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use store::{Head, Store};
 use submission::{Accepted, Policy, Submission};
 use time::OffsetDateTime;
@@ -110,6 +111,8 @@ struct Shared {
     fatal: watch::Receiver<Option<Fatal>>,
     /// For what is found out beside the appending task.
     fatal_sender: watch::Sender<Option<Fatal>>,
+    /// Whether the last commit failed.
+    is_failing: Arc<AtomicBool>,
     verifier: LogVerifier,
     origin: String,
     /// The chain above the authority's own certificates.
@@ -195,8 +198,10 @@ impl Log {
             is_alone: true,
             issuers,
             high_water,
+            is_failing: Arc::default(),
             fatal: fatal_sender.clone(),
         };
+        let is_failing = Arc::clone(&sequencer.is_failing);
         tokio::spawn(sequencer.run(received));
         let own = issuer.first().map(|first| Own {
             key_hash: first.key_hash(),
@@ -217,6 +222,7 @@ impl Log {
             checking: Arc::new(Semaphore::new(MAX_CHECKING)),
             fatal,
             fatal_sender,
+            is_failing,
             verifier,
             origin,
             own,
@@ -267,9 +273,11 @@ impl Log {
         let dedup = entry.body().dedup_key();
         // What is repeated here was asked for by people, over and over; it need not cost a commit, where
         // what can be found is known to be durable.
+        // Stored is not enough: an entry counts once the high-water mark covers it, and so does the head.
         if !self.shared.is_shared
             && let Ok(found) = self.shared.reader.store.find(&[dedup]).await
             && let Some(logged) = found.into_iter().find_map(Logged::from_stored)
+            && logged.index < self.head().size
         {
             return Ok(self.checked(&entry, logged)?.sct);
         }
@@ -290,12 +298,12 @@ impl Log {
     /// Waits until the log has stopped for good, which is while the process should run: never.
     pub async fn fatal(&self) -> Fatal {
         let mut fatal = self.shared.fatal.clone();
-        // An error here means that the task ended without saying why.
-        let reason = fatal
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|reason| reason.clone());
+        tokio::select! {
+            _ = fatal.wait_for(Option::is_some) => {}
+            // The task lets go of its queue however it ends, and may not have said why.
+            () = self.shared.requests.closed() => {}
+        }
+        let reason = self.shared.fatal.borrow().clone();
         reason.unwrap_or(Fatal::Stopped)
     }
 
@@ -364,9 +372,14 @@ impl Log {
         self.shared.policy.roots.iter().map(ChainCertificate::der)
     }
 
-    /// Whether entries could be logged now: it is in service, and its database answers.
-    pub async fn is_healthy(&self) -> bool {
-        self.in_service() && self.shared.reader.newest_head().await.is_ok()
+    /// Whether entries could be logged now: it is in service, and its database answers. Where the last
+    /// commit failed, another one is tried.
+    pub async fn is_healthy(&self, now: OffsetDateTime) -> bool {
+        if !self.in_service() || self.shared.reader.newest_head().await.is_err() {
+            return false;
+        }
+        let is_failing = self.shared.is_failing.load(Ordering::Relaxed);
+        !is_failing || self.refresh(now).await.is_ok()
     }
 
     /// Rebuilds the whole log and compares; see [`check::check`].
@@ -386,9 +399,10 @@ impl Log {
         issuers: Vec<(Hash, Vec<u8>)>,
         now: OffsetDateTime,
     ) -> Result<Appended, AppendError> {
+        let above: usize = issuers.iter().map(|(_, der)| der.len()).sum();
         // A weight beyond 32 bits is impossible: each part of an entry is below 64 KiB.
-        let weight =
-            u32::try_from(entry.weight()).map_err(|_| AppendError::turned_away(Busy::Bytes))?;
+        let weight = u32::try_from(entry.weight() + above);
+        let weight = weight.map_err(|_| AppendError::turned_away(Busy::Bytes))?;
         let weight = self.shared.room.clone().try_acquire_many_owned(weight);
         let weight = weight.map_err(|_| AppendError::turned_away(Busy::Bytes))?;
         let entry = Arc::new(entry);

@@ -112,7 +112,7 @@ impl Logs {
         deadline: Duration,
         now: OffsetDateTime,
     ) -> Result<Self, LogsError> {
-        let [issuing, .., root_der] = issuer_chain else {
+        let (Some(issuing), Some(root_der)) = (issuer_chain.first(), issuer_chain.last()) else {
             return Err(crate::ctlog::chain::ChainError::NotAnAuthority.into());
         };
         let above: Vec<String> = issuer_chain
@@ -127,7 +127,8 @@ impl Logs {
             deadline,
             opened: (now, tick()),
         });
-        let looks = shared.logs.iter().map(|log| shared.look(log));
+        let looks = shared.logs.iter().filter(|log| !log.is_over(now));
+        let looks = looks.map(|log| shared.look(log));
         futures_util::future::try_join_all(looks).await?;
         tokio::spawn(watch(Arc::downgrade(&shared)));
         Ok(Self { shared })
@@ -196,13 +197,18 @@ impl Logs {
         };
         let mut failures = Vec::new();
         for (position, log) in shared.logs.iter().enumerate() {
+            let left = shared.deadline.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                failures.push((log.url.clone(), Fault::Slow));
+                continue;
+            }
             let outcome = match log.admits(now) {
                 Ok(()) => {
                     // Each log that is left gets its part of the time that is left, so that one which
                     // hangs does not use up the next one's.
                     let rest = shared.logs.iter().skip(position);
-                    let rest = rest.filter(|log| log.condition().is_usable()).count();
-                    let left = shared.deadline.saturating_sub(began.elapsed());
+                    let rest = rest.filter(|log| !log.is_over(now) && log.condition().is_usable());
+                    let rest = rest.count();
                     let share = left / u32::try_from(rest.max(1)).unwrap_or(u32::MAX);
                     log.submit(&request, share).await
                 }
@@ -263,10 +269,14 @@ impl Shared {
         text.into()
     }
 
+    fn now(&self) -> OffsetDateTime {
+        let (opened, since) = self.opened;
+        opened + since.elapsed()
+    }
+
     /// Asks a log for its roots. That it says no is an error, that it says nothing is a line.
     async fn look(&self, log: &Remote) -> Result<(), LogsError> {
-        let (opened, since) = self.opened;
-        let accepts = log.client.accepts(&self.root_der, opened + since.elapsed());
+        let accepts = log.client.accepts(&self.root_der, self.now());
         let accepts = timeout(LOOK, accepts).await.unwrap_or(Err(Fault::Slow));
         let is_good = matches!(accepts, Ok(true));
         log.change(|breaker, now| breaker.looked(is_good, now));
@@ -288,7 +298,9 @@ async fn watch(shared: Weak<Shared>) {
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        let due = shared.logs.iter().filter(|log| log.wants_look());
+        let now = shared.now();
+        let due = shared.logs.iter();
+        let due = due.filter(|log| !log.is_over(now) && log.wants_look());
         let looks = due.map(|log| async {
             if let Err(error) = shared.look(log).await {
                 tracing::error!(log = log.url, %error, "a log cannot be used");
@@ -412,3 +424,6 @@ const MAX_LOGS: usize = 16;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// How long a log may take to tell its roots.
 const LOOK: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

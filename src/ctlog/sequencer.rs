@@ -23,6 +23,8 @@ use crate::telemetry::metrics;
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 /// Where an entry stands in the log, durably.
@@ -111,6 +113,8 @@ pub struct Sequencer {
     pub issuers: HashSet<Hash>,
     /// What remembers the newest head outside the store.
     pub high_water: Option<HighWater>,
+    /// Whether the last commit failed.
+    pub is_failing: Arc<AtomicBool>,
     /// Told when the task had to stop.
     pub fatal: watch::Sender<Option<Fatal>>,
 }
@@ -233,10 +237,21 @@ impl Sequencer {
 
     /// Commits a round and answers it.
     async fn append(&mut self, mut round: Round) -> Result<(), Fatal> {
+        if round.is_empty() {
+            return Ok(());
+        }
         if !round.groups.is_empty() {
             FailPoint::LogQueued.reach();
         }
-        if let Err(refused) = self.settle_repeated_and_commit(&mut round).await {
+        let settled = self.settle_repeated_and_commit(&mut round).await;
+        let is_failing = matches!(
+            settled,
+            Err(Refused::Append(
+                AppendError::NotWritten | AppendError::Undecided
+            ))
+        );
+        self.is_failing.store(is_failing, Ordering::Relaxed);
+        if let Err(refused) = settled {
             self.store.end_turn().await;
             let (error, fatal) = match refused {
                 Refused::Append(error) => (error, None),
@@ -249,11 +264,13 @@ impl Sequencer {
     }
 
     async fn settle_repeated_and_commit(&mut self, round: &mut Round) -> Result<(), Refused> {
-        if round.is_empty() {
-            return Ok(());
-        }
         if !self.is_alone {
             self.take_turn(round).await?;
+        }
+        // Each head is a millisecond later than the one before it. A store that is faster than that must
+        // not carry the log away from the clock.
+        if self.base.timestamp_ms > round.now_ms.saturating_add(MAX_AHEAD_MS) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         // New certificates have fresh serial numbers, so nearly every batch is new throughout: the
         // store finds a repeated entry by its unique key, and only then is it looked up.
@@ -276,7 +293,7 @@ impl Sequencer {
                     self.edge = edge;
                     self.base = head.clone();
                     self.mark(&head).await?;
-                    self.head.store(Arc::new(head));
+                    self.show(Arc::new(head));
                     self.issuers.extend(round.issuers.keys());
                     if entries > 0 {
                         FailPoint::LogSwapped.reach();
@@ -311,6 +328,14 @@ impl Sequencer {
         }
         tracing::error!("the store neither takes a batch nor says why");
         Err(Refused::Append(AppendError::NotWritten))
+    }
+
+    /// Makes a head the one that is shown, unless a later one was found meanwhile: another process's.
+    fn show(&self, head: Arc<Head>) {
+        self.head.rcu(|newest| {
+            let is_newer = head.timestamp_ms > newest.timestamp_ms;
+            Arc::clone(if is_newer { &head } else { newest })
+        });
     }
 
     /// Raises the high-water mark to a head that was committed; until then nobody is answered. Whatever
@@ -397,18 +422,14 @@ impl Sequencer {
             tracing::warn!(%error, "entries already in the log could not be looked up");
             Refused::Append(AppendError::NotWritten)
         })?;
-        let mut found: HashMap<Hash, Logged> = found
+        let mut found: HashMap<Hash, Option<Logged>> = found
             .into_iter()
-            .filter_map(|entry| Some((entry.dedup, Logged::from_stored(entry)?)))
+            .map(|entry| (entry.dedup, Logged::from_stored(entry)))
             .collect();
-        let (repeated, new): (Vec<_>, Vec<_>) = round
-            .groups
-            .drain(..)
-            .partition(|group| found.contains_key(&group.dedup));
-        round.groups = new;
-        for group in repeated {
-            if let Some(logged) = found.remove(&group.dedup) {
-                group.answer(&Ok(logged));
+        for group in std::mem::take(&mut round.groups) {
+            match found.remove(&group.dedup) {
+                Some(logged) => group.answer(&logged.ok_or(AppendError::Mismatch)),
+                None => round.groups.push(group),
             }
         }
         Ok(())
@@ -444,7 +465,7 @@ impl Round {
 }
 
 impl Group {
-    fn answer(self, result: &Result<Logged, AppendError>) {
+    pub(super) fn answer(self, result: &Result<Logged, AppendError>) {
         for answer in self.answers {
             // Whoever does not listen any more finds the entry when it asks again.
             drop(answer.send(result.clone()));
@@ -462,5 +483,7 @@ const ATTEMPTS: usize = 4;
 const MAX_ENTRIES: usize = 1024;
 /// Bytes of entries after which no more are taken into a commit.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How far the heads may be ahead of the clock before the log waits for it.
+const MAX_AHEAD_MS: u64 = 1_000;
 /// Signatures between two chances for other tasks, about half a millisecond.
 const SIGNATURES_AT_ONCE: usize = 32;

@@ -252,7 +252,7 @@ async fn a_database_that_went_back_stops_every_process_that_knows_better() {
             log.reader().newest_head().await.is_err(),
             "an older head was shown"
         );
-        assert!(!log.is_healthy().await);
+        assert!(!log.is_healthy(at(20)).await);
         // Somebody who does not know better may already have gone on, even beyond.
         let other = open(&address).await;
         assert_eq!(other.head().size, 5);
@@ -286,13 +286,13 @@ async fn a_database_that_goes_away_is_refused_for_and_comes_back_by_itself() {
         Err(AppendError::Undecided | AppendError::NotWritten)
     );
     assert!(is_right, "{refused:?}");
-    assert!(log.in_service() && !log.is_healthy().await);
+    assert!(log.in_service() && !log.is_healthy(at(20)).await);
     let refused = log_entry(&log, 2, at(10)).await;
     assert_eq!(refused, Err(AppendError::NotWritten), "known at once");
     cluster.start_again();
     let appended = log_entry(&log, 1, at(10)).await.unwrap();
     assert_eq!(appended.index, Some(1));
-    assert!(log.is_healthy().await);
+    assert!(log.is_healthy(at(20)).await);
     // Told to take nothing, it is refused for, too.
     let set = "ALTER DATABASE test_0 SET default_transaction_read_only = on;
         SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

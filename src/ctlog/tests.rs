@@ -564,6 +564,31 @@ async fn a_batch_that_was_not_written_fails_its_waiters_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_commit_says_so_until_it_can() {
+    let test = TestLog::create().await;
+    let (log, store) = test.open_faulty().await;
+    let full = || Fault::NotPersisted(CommitError::NotWritten("no room".to_owned()));
+    assert!(log.is_healthy(at(10)).await);
+    store.fail(full());
+    log_entry(&log, 0, at(20)).await.unwrap_err();
+    store.fail(full());
+    assert!(!log.is_healthy(at(30)).await, "there is no room yet");
+    assert!(log.in_service());
+    assert!(
+        log.is_healthy(at(40)).await,
+        "the room that was made is not found"
+    );
+    log_entry(&log, 0, at(50)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_whose_task_has_ended_says_that_it_stopped() {
+    let log = TestLog::create().await.open().await;
+    log.close().await;
+    assert_eq!(log.fatal().await, Fatal::Stopped);
+}
+
+#[tokio::test]
 async fn after_an_unknown_outcome_the_log_stops_and_a_fresh_start_knows() {
     for (start, added) in [(0, 1), (0, 300), (255, 1), (255, 2), (256, 1), (300, 600)] {
         for is_persisted in [false, true] {
@@ -804,6 +829,7 @@ async fn a_batch_whose_signatures_do_not_verify_is_not_written() {
         is_alone: true,
         issuers: Default::default(),
         high_water: None,
+        is_failing: Arc::default(),
         fatal,
     };
     let running = tokio::spawn(sequencer.run(received));

@@ -72,13 +72,14 @@ impl Sequencer {
         if head.timestamp_ms > seen.timestamp_ms {
             self.head.store(Arc::new(head));
         }
-        let mut found: HashMap<Hash, Logged> = found
+        let mut found: HashMap<Hash, Option<Logged>> = found
             .into_iter()
-            .filter_map(|entry| Some((entry.dedup, Logged::from_stored(entry)?)))
+            .map(|entry| (entry.dedup, Logged::from_stored(entry)))
             .collect();
         for group in std::mem::take(&mut round.groups) {
             match found.remove(&group.dedup) {
-                Some(logged) => round.repeated.push((group, logged)),
+                Some(Some(logged)) => round.repeated.push((group, logged)),
+                Some(None) => group.answer(&Err(AppendError::Mismatch)),
                 None => round.groups.push(group),
             }
         }

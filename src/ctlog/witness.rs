@@ -152,7 +152,8 @@ impl Witness {
                         .key
                         .find(&lines, text)
                         .ok_or(WitnessError::Cosignature)?;
-                    self.log.add_cosignature(text, self.key.name(), line);
+                    self.log
+                        .add_cosignature(text, head.size, self.key.name(), line);
                     text.clone_into(&mut self.cosigned);
                     return Ok(());
                 }
@@ -188,7 +189,11 @@ impl Witness {
     pub async fn run(mut self, clock: Clock) {
         let mut pause = INTERVAL;
         loop {
-            let head = self.log.head();
+            // Whoever committed it: the witness may have seen what another server has shown it.
+            let Ok(head) = self.log.reader().newest_head().await else {
+                tokio::time::sleep(pause).await;
+                continue;
+            };
             let is_new = signed_text(&head.checkpoint) != Some(self.cosigned.as_str());
             if is_new {
                 match self.cosign(&head).await {
@@ -251,7 +256,8 @@ impl Witness {
     }
 
     fn described(&self) -> String {
-        format!("the witness {}", self.name())
+        let name = self.name();
+        format!("the witness {name} (if it is wrong, take it out of log.witnesses)")
     }
 }
 

@@ -281,6 +281,7 @@ async fn a_batch_whose_mark_cannot_be_written_is_committed_but_never_answered() 
             mark: head.signed(ORIGIN),
             next: 0,
         }),
+        is_failing: Arc::default(),
         fatal: fatal_sender,
     };
     let (requests, received) = mpsc::channel(1);

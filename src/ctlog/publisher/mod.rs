@@ -205,7 +205,8 @@ impl Publisher {
         let seen = seen.map_err(PublishError::Foreign)?;
         let stored = shared.reader.store.state().await?.head.size;
         let witnessed = || format!("what is published to {}", self.name);
-        check_seen(&*shared.reader.store, stored, &seen, witnessed).await?;
+        let (size, root) = (seen.size, &seen.root);
+        check_seen(&*shared.reader.store, stored, size, root, witnessed).await?;
         let edge = edge_at(&*shared.reader.store, seen.size).await;
         let edge = edge.map_err(PublishError::from_recovery)?;
         // What was waiting to be removed when the process ended is not known any more.
@@ -245,7 +246,12 @@ impl Publisher {
                 self.issuers.clear();
                 return Box::pin(self.publish(now)).await;
             }
-            if progress.edge.size() < head.size {
+            // A server that failed over to an older copy must not be published over what it forgot.
+            let (size, root) = (progress.edge.size(), progress.edge.root());
+            let witnessed = || format!("what is published to {}", self.name);
+            let store = &*self.log.shared.reader.store;
+            check_seen(store, head.size, size, &root, witnessed).await?;
+            if size < head.size {
                 self.put_issuers().await?;
             }
             while let Some(progress) = self.progress.clone()
@@ -267,7 +273,8 @@ impl Publisher {
         metrics()
             .publishing
             .succeeded(head.size, now.unix_timestamp());
-        self.sweep(now).await
+        self.sweep(now).await;
+        Ok(())
     }
 
     /// Publishes what comes, for as long as the log runs.
@@ -404,15 +411,22 @@ impl Publisher {
 
     /// Removes narrower tiles whose full one has been there for some time. Static-ct-api: "[The log]
     /// MAY delete partial tiles once the corresponding full tile is available"; whoever walks the tree
-    /// of a checkpoint read a moment ago still finds them.
-    async fn sweep(&mut self, now: OffsetDateTime) -> Result<(), PublishError> {
+    /// of a checkpoint read a moment ago still finds them. One that cannot be removed is in nobody's way,
+    /// and is tried again later.
+    async fn sweep(&mut self, now: OffsetDateTime) {
         while let Some((since, directory)) = self.superseded.front()
             && now - *since >= KEEP_NARROWER
         {
-            self.target.remove(directory).await?;
-            self.superseded.pop_front();
+            let removed = self.target.remove(directory).await;
+            let Some((_, directory)) = self.superseded.pop_front() else {
+                return;
+            };
+            if let Err(error) = removed {
+                tracing::warn!(to = self.name, directory, %error, "superfluous tiles cannot be removed");
+                self.superseded.push_back((now, directory));
+                return;
+            }
         }
-        Ok(())
     }
 }
 

@@ -318,6 +318,40 @@ async fn a_database_that_is_behind_what_is_published_does_not_open() {
     assert_eq!(published_size(&shelf), Some(302));
 }
 
+/// A database server that fails over to an older copy takes the log back while it is being published.
+#[tokio::test]
+async fn what_is_published_is_not_taken_back_by_a_log_that_went_back() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    log_entries(&log, 0..300, at(1)).await;
+    log.close().await;
+    let backup = test.directory.path().join("backup");
+    std::fs::copy(test.database(), &backup).unwrap();
+    let log = test.open().await;
+    log_entries(&log, 300..302, at(1)).await;
+    let shelf = Shelf::default();
+    let mut publisher = publisher(&log, &shelf);
+    publisher.publish(at(2)).await.unwrap();
+    let published = shelf.files();
+    log.close().await;
+
+    std::fs::copy(&backup, test.database()).unwrap();
+    publisher.log = test.open().await;
+    for (more, way) in [
+        (0..0, "behind"),
+        (1000..1002, "as long"),
+        (1002..1400, "longer"),
+    ] {
+        log_entries(&publisher.log, more, at(3)).await;
+        let refused = publisher.publish(at(4)).await.unwrap_err();
+        assert!(
+            matches!(refused, PublishError::Rollback(_)),
+            "{way}: {refused}"
+        );
+        assert_eq!(shelf.files(), published, "{way}");
+    }
+}
+
 #[tokio::test]
 async fn another_logs_checkpoint_is_not_overwritten() {
     let test = TestLog::create().await;

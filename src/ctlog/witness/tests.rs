@@ -235,6 +235,27 @@ async fn a_witness_is_led_from_whatever_it_has_seen_to_the_newest_tree() {
     assert!(!log.reader().checkpoint().await.unwrap().contains(NAME));
 }
 
+#[tokio::test]
+async fn a_cosignature_that_comes_late_takes_no_newer_one_away() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    log_entries(&log, 0..1, at(1)).await;
+    let late = log.head();
+    log_entries(&log, 1..2, at(2)).await;
+    let newest = log.head();
+    let line = |name: &str| format!("\u{2014} {name} AAAA\n");
+    let add = |head: &Head, name: &str| {
+        let text = signed_text(&head.checkpoint).unwrap();
+        log.add_cosignature(text, head.size, name, line(name));
+    };
+    add(&newest, "first.example");
+    add(&late, "late.example");
+    add(&newest, "second.example");
+    let note = log.reader().checkpoint().await.unwrap();
+    let added = note.strip_prefix(&newest.checkpoint).unwrap();
+    assert_eq!(added, line("first.example") + &line("second.example"));
+}
+
 /// K18: whatever the witness does, nobody waits for it, and nothing of it that does not verify is
 /// shown.
 #[tokio::test]
