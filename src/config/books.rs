@@ -67,7 +67,7 @@ impl Config {
     /// it replaced.
     fn issuers_of(&self, chain: &[Vec<u8>]) -> Result<Vec<IssuerHashes>, ConfigError> {
         let retired = self.retired_chains()?;
-        let chains = retired.iter().map(|(chain, _)| chain.as_slice());
+        let chains = retired.iter().map(|retired| retired.der.as_slice());
         let hashes = [chain].into_iter().chain(chains).map(|chain| {
             let first = chain.first().cloned();
             let first = first.and_then(|der| ChainCertificate::from_der(der).ok());

@@ -67,10 +67,8 @@ impl Config {
         Ok(text.to_string())
     }
 
-    /// The chains of the issuing certificates that were replaced, in DER, and until when each was used.
-    pub(super) fn retired_chains(
-        &self,
-    ) -> Result<Vec<(Vec<Vec<u8>>, OffsetDateTime)>, ConfigError> {
+    /// The issuing certificates that were replaced.
+    pub(super) fn retired_chains(&self) -> Result<Vec<RetiredChain>, ConfigError> {
         let read = |settings: &RetiredAuthoritySettings| {
             let file = self.base.join(&settings.chain);
             let refused = |reason: String| ConfigError {
@@ -79,11 +77,12 @@ impl Config {
                 reason,
             };
             let text = read_text(&file).map_err(|error| refused(error.to_string()))?;
-            let chain = certificates(&text).map_err(|reason| refused(reason.to_owned()))?;
-            if chain.is_empty() {
+            let der = certificates(&text).map_err(|reason| refused(reason.to_owned()))?;
+            if der.is_empty() {
                 return Err(refused("there is no certificate in it".to_owned()));
             }
-            Ok((chain, settings.until))
+            let until = settings.until;
+            Ok(RetiredChain { der, until })
         };
         self.settings.retired_authorities.iter().map(read).collect()
     }
@@ -240,8 +239,8 @@ impl Config {
     ) -> Result<TrustFiles, OpenError> {
         let url = self.public_url();
         let mut authorities = vec![trust::Authority::new(url, chain.to_vec())?];
-        for (chain, until) in self.retired_chains()? {
-            authorities.push(trust::Authority::new(url, chain)?.retired(until)?);
+        for RetiredChain { der, until } in self.retired_chains()? {
+            authorities.push(trust::Authority::new(url, der)?.retired(until)?);
         }
         let begins = authorities.iter().map(trust::Authority::valid_from);
         let since = begins.min().unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -350,6 +349,13 @@ impl Config {
         let read = read(&pem).map_err(|error| refused(error.to_string()))?;
         Ok(vec![read])
     }
+}
+
+/// The chain of an issuing certificate that was replaced.
+pub(super) struct RetiredChain {
+    /// The issuing certificate first, the root last; never empty.
+    pub(super) der: Vec<Vec<u8>>,
+    until: OffsetDateTime,
 }
 
 /// A deployment with every room open.

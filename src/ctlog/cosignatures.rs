@@ -1,11 +1,11 @@
 //! The cosignatures of the present tree, added to the checkpoint wherever it is shown.
 
+use super::Log;
 use super::merkle::Hash;
 use super::note::signed_text;
 use super::proofs::consistency_proof;
 use super::reads::Reader;
 use super::store::StoreError;
-use super::{Fatal, Log};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,10 +59,5 @@ impl Log {
         second: u64,
     ) -> Result<Vec<Hash>, StoreError> {
         consistency_proof(&*self.shared.reader.store, first, second).await
-    }
-
-    /// Ends the log: something was found out that it must not go on with.
-    pub(super) fn condemn(&self, fatal: Fatal) {
-        self.shared.fatal_sender.send_replace(Some(fatal));
     }
 }

@@ -41,7 +41,9 @@ pub enum LogError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The clock was set back, or the log was written under a clock that ran ahead.
-    #[error("the clock is {behind_ms} ms behind the newest tree head")]
+    #[error(
+        "the clock is {behind_ms} ms behind the newest tree head: set it, or wait until it has come there, or begin the next log (docs/log.md, \"The clock\")"
+    )]
     ClockBehind {
         /// By how many milliseconds.
         behind_ms: u64,

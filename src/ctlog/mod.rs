@@ -25,6 +25,7 @@
 //! | [`high_water`], [`guard`] | what remembers the log elsewhere |
 //! | [`publisher`], [`witness`], `cosignatures` | who else keeps the log, and who vouches for it |
 //! | [`upkeep`] | what is done beside issuance |
+//! | `service` | whether it can go on |
 //! | [`error`] | what can go wrong, and whose it is |
 
 pub mod audit;
@@ -50,6 +51,7 @@ mod records;
 pub mod recovery;
 pub mod remote;
 pub mod sequencer;
+mod service;
 pub mod signer;
 pub mod store;
 pub mod submission;
@@ -76,7 +78,7 @@ use recovery::{RecoveryError, recover};
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
 use signer::{LogSigner, LogVerifier};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use store::{Head, Store};
 use submission::{Accepted, Policy, Submission};
 use time::OffsetDateTime;
@@ -295,28 +297,10 @@ impl Log {
         answered.await.map_err(|_| AppendError::Unavailable)?
     }
 
-    /// Waits until the log has stopped for good, which is while the process should run: never.
-    pub async fn fatal(&self) -> Fatal {
-        let mut fatal = self.shared.fatal.clone();
-        tokio::select! {
-            _ = fatal.wait_for(Option::is_some) => {}
-            // The task lets go of its queue however it ends, and may not have said why.
-            () = self.shared.requests.closed() => {}
-        }
-        let reason = self.shared.fatal.borrow().clone();
-        reason.unwrap_or(Fatal::Stopped)
-    }
-
     /// Whether certificates that end then are those it is for.
     #[must_use]
     pub fn is_for(&self, not_after: OffsetDateTime) -> bool {
         self.shared.policy.window.contains(not_after)
-    }
-
-    /// Whether it still takes entries.
-    #[must_use]
-    pub fn in_service(&self) -> bool {
-        self.shared.fatal.borrow().is_none() && !self.shared.requests.is_closed()
     }
 
     /// Finishes what waits, closes the database and lets go of its lock. Every handle to this log is
@@ -370,16 +354,6 @@ impl Log {
     /// The roots submissions may lead to, in DER.
     pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
         self.shared.policy.roots.iter().map(ChainCertificate::der)
-    }
-
-    /// Whether entries could be logged now: it is in service, and its database answers. Where the last
-    /// commit failed, another one is tried.
-    pub async fn is_healthy(&self, now: OffsetDateTime) -> bool {
-        if !self.in_service() || self.shared.reader.newest_head().await.is_err() {
-            return false;
-        }
-        let is_failing = self.shared.is_failing.load(Ordering::Relaxed);
-        !is_failing || self.refresh(now).await.is_ok()
     }
 
     /// Rebuilds the whole log and compares; see [`check::check`].

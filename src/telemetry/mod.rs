@@ -11,6 +11,7 @@ mod process;
 pub mod steps;
 pub mod traces;
 
+use std::io::IsTerminal as _;
 use std::time::Instant;
 
 use serde::Deserialize;
@@ -35,14 +36,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends log lines to standard error, and spans to where the environment says. Lines go out from level `info` up unless `filter` (the syntax of
-/// `RUST_LOG`) says otherwise. Only the first call of a process has an effect.
+/// Sends log lines to standard error, in colours if that is a terminal, and spans to where the
+/// environment says. Lines go out from level `info` up unless `filter` (the syntax of `RUST_LOG`) says
+/// otherwise. Only the first call of a process has an effect.
 ///
 /// # Errors
 /// A filter that cannot be read.
 pub fn install(format: LogFormat, filter: Option<&str>) -> Result<(), ParseError> {
     let filter = EnvFilter::try_new(filter.unwrap_or("info,sqlx=warn"))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Text => lines.with_target(false).boxed(),
         LogFormat::Json => lines

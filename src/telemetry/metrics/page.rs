@@ -130,13 +130,11 @@ impl Metrics {
             unrecorded,
             is_failing,
         } = &self.reconciliation;
-        let finished = Some(finished).filter(|finished| finished.value() > 0);
-        page.family(
-            &f::RECONCILED,
-            finished.map(|finished| plain(count(finished))),
-        );
-        page.family(&f::RECONCILIATION_TROUBLE, [plain(count(trouble))]);
-        page.family(&f::RECONCILIATION_UNRECORDED, [plain(count(unrecorded))]);
+        // Before the first comparison nothing was found because nobody has looked.
+        let found = |cell| (finished.value() > 0).then(|| plain(count(cell)));
+        page.family(&f::RECONCILED, found(finished));
+        page.family(&f::RECONCILIATION_TROUBLE, found(trouble));
+        page.family(&f::RECONCILIATION_UNRECORDED, found(unrecorded));
         page.family(&f::RECONCILIATION_FAILING, [plain(count(is_failing))]);
     }
 
