@@ -19,22 +19,17 @@ pub(crate) async fn sqlite(directory: &Path, samples: usize) -> Vec<Duration> {
         .await
         .expect("a database");
     sqlx::query(
-        "CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT",
+        "CREATE TABLE IF NOT EXISTS bare (id INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT",
     )
     .execute(&mut database)
     .await
     .expect("a table");
-    let mut took = Vec::with_capacity(samples);
-    for _ in 0..samples {
-        let begin = Instant::now();
-        // One statement is a transaction by itself.
-        sqlx::query("INSERT INTO entry (content) VALUES (?)")
-            .bind(&[0x5a_u8; ROW][..])
-            .execute(&mut database)
-            .await
-            .expect("a commit");
-        took.push(begin.elapsed());
-    }
+    // One statement is a transaction by itself.
+    let took = timed(samples, async || {
+        let insert = sqlx::query("INSERT INTO bare (content) VALUES (?)").bind(&[0x5a_u8; ROW][..]);
+        insert.execute(&mut database).await.expect("a commit");
+    })
+    .await;
     database.close().await.expect("the database closes");
     took
 }
@@ -53,17 +48,25 @@ pub(crate) async fn postgres(address: &str, samples: usize) -> Vec<Duration> {
     .execute(&mut database)
     .await
     .expect("a table");
+    // One statement is a transaction by itself.
+    let took = timed(samples, async || {
+        let insert =
+            sqlx::query("INSERT INTO bare (content) VALUES ($1)").bind(&[0x5a_u8; ROW][..]);
+        insert.execute(&mut database).await.expect("a commit");
+    })
+    .await;
+    database.close().await.expect("the connection closes");
+    took
+}
+
+/// How long each commit took.
+async fn timed(samples: usize, mut commit: impl AsyncFnMut()) -> Vec<Duration> {
     let mut took = Vec::with_capacity(samples);
     for _ in 0..samples {
         let begin = Instant::now();
-        sqlx::query("INSERT INTO bare (content) VALUES ($1)")
-            .bind(&[0x5a_u8; ROW][..])
-            .execute(&mut database)
-            .await
-            .expect("a commit");
+        commit().await;
         took.push(begin.elapsed());
     }
-    database.close().await.expect("the connection closes");
     took
 }
 

@@ -1,9 +1,10 @@
 //! What it costs to log: `cargo bench --bench append`, with `-- --quick` for a short run.
 //!
 //! Precertificates of a real authority, each another one, made before the clock starts, go straight
-//! into `Log::append`: a real key, real databases on disk. The same run measures the bare commit of one
-//! row that no log can do without, and the two are compared. Then the log grows to a million entries
-//! in commits of thousands, and is measured again.
+//! into `Log::append`: a real key, real databases on disk, the high-water mark as `vouchsafe init` makes
+//! it. The same run measures the bare commit of one row that no log can do without, and the two are
+//! compared. Then a log grows to a million entries in commits of thousands, and takes turns with one that
+//! has not.
 
 #![allow(
     clippy::disallowed_methods,
@@ -52,22 +53,55 @@ async fn main() {
         "  store       size  submitters  entries  entries/s    p50 ms    p99 ms  bare commit ms  p50 / bare"
     );
 
-    let sqlite = Database::Sqlite(directory.path().join("log.sqlite"));
+    let at = |name: &str| directory.path().join(name);
+    let logs = ["log", "unmarked", "small", "grown"].map(|name| Config {
+        high_water: (name != "unmarked").then(|| at(&format!("{name}.mark"))),
+        ..Config::new(
+            Database::Sqlite(at(&format!("{name}.sqlite"))),
+            ORIGIN.to_owned(),
+        )
+    });
+    let [log, unmarked, small, grown] = &logs;
     let bare = async |samples| bare::sqlite(directory.path(), samples).await;
-    let config = Config::new(sqlite, ORIGIN.to_owned());
-    let (young, grown) = measure("SQLite", &config, &issuer, plan, bare).await;
+    let keys = log_key();
+    for config in &logs {
+        Log::create(config, &keys.0, now()).await.expect("a log");
+    }
+    let measuring = Measuring {
+        key: &keys.1,
+        issuer: &issuer,
+        plan,
+    };
+    let on_sqlite = measuring.rows("SQLite", log, &bare).await;
+    let [marked, unmarked] = measuring
+        .turns([small, unmarked], plan.rows[0], &bare)
+        .await;
+    marked.print("SQLite");
+    unmarked.print("no mark");
+    let sample = issuer.precertificates(1).await.remove(0);
+    let other = authority::renumbering(&sample, issuer.key_hash());
+    seed::grow(grown, &keys.0, plan.grown, other).await;
+    // The seed knows no marks; a server that ends between a commit and its mark leaves the same.
+    let [small, grown] = measuring.turns([small, grown], plan.rows[0], &bare).await;
+    small.print("SQLite");
+    grown.print("SQLite");
 
     let cluster = Cluster::shared();
     let address = cluster.database();
     let server = Server::new(&address, Path::new("."), None).expect("an address");
     let bare = async |samples| bare::postgres(&address, samples).await;
-    let config = Config::new(Database::Postgres(server), ORIGIN.to_owned());
-    let (on_postgres, _) = measure("PostgreSQL", &config, &issuer, plan, bare).await;
+    let config = Config {
+        high_water: Some(at("postgres.mark")),
+        ..Config::new(Database::Postgres(server), ORIGIN.to_owned())
+    };
+    Log::create(&config, &keys.0, now()).await.expect("a log");
+    let on_postgres = measuring.rows("PostgreSQL", &config, &bare).await;
 
     println!();
-    for (name, rows) in [("SQLite", &young), ("PostgreSQL", &on_postgres)] {
-        let alone = &rows[0];
-        let ratio = alone.p50.div_duration_f64(alone.bare);
+    let mark = marked.p50.div_duration_f64(unmarked.p50);
+    println!("with a high-water mark p50 alone is {mark:.2} × that without, in turns");
+    for (name, rows) in [("SQLite", &on_sqlite), ("PostgreSQL", &on_postgres)] {
+        let ratio = rows[0].p50.div_duration_f64(rows[0].bare);
         let measured = format!("{ratio:.2} × the bare commit of one row");
         goal(
             &format!("{name}: p50 alone"),
@@ -76,107 +110,111 @@ async fn main() {
             ratio <= 2.5,
         );
     }
-    let crowd = young.last().expect("a row").rate;
+    let crowd = on_sqlite.last().expect("a row").rate;
     goal(
         "SQLite: 256 submitters",
         &format!("{crowd:.0} entries/s"),
         "at least 3000",
         crowd >= 3000.0,
     );
-    let change = |from: Duration, to: Duration| (to.div_duration_f64(from) - 1.0) * 100.0;
-    let absolute = change(young[0].p50, grown.p50);
-    let bare = change(young[0].bare, grown.bare);
+    let growth = (grown.p50.div_duration_f64(small.p50) - 1.0) * 100.0;
     goal(
-        &format!("SQLite: p50 alone after growing to {} entries", plan.grown),
-        &format!("{absolute:+.0} %, while the bare commit changed by {bare:+.0} %"),
+        &format!("SQLite: p50 alone at {} entries", grown.size),
+        &format!("{growth:+.0} % of that at {}, in turns", small.size),
         "less than +20 %",
-        absolute < 20.0,
+        growth < 20.0,
     );
 }
 
-/// The rows of one store while it is small, and one when it has grown.
-async fn measure(
-    store: &'static str,
-    config: &Config,
-    issuer: &Issuer,
-    plan: &Plan,
-    bare: impl AsyncFn(usize) -> Vec<Duration>,
-) -> (Vec<Row>, Row) {
-    let (signer, key) = log_key();
-    Log::create(config, &signer, now()).await.expect("a log");
-    let mut rows = Vec::new();
-    for (submitters, entries) in plan.rows {
-        let row = run(config, &key, issuer, (*submitters, *entries), plan, &bare).await;
-        row.print(store);
-        rows.push(row);
-    }
-    let grown = match config.database {
-        Database::Sqlite(_) => plan.grown,
-        // The tree is the same; growing is measured once.
-        Database::Postgres(_) => 0,
-    };
-    let sample = issuer.precertificates(1).await.remove(0);
-    let other = authority::renumbering(&sample, issuer.key_hash());
-    seed::grow(config, &signer, grown, other).await;
-    let row = run(config, &key, issuer, plan.rows[0], plan, &bare).await;
-    row.print(store);
-    (rows, row)
+/// What all rows have in common.
+struct Measuring<'a> {
+    key: &'a [u8],
+    issuer: &'a Issuer,
+    plan: &'a Plan,
 }
 
-/// Submitters that each wait for an answer before they submit again, taking turns with bare commits,
-/// because a disk is another one every minute.
-async fn run(
-    config: &Config,
-    key: &[u8],
-    issuer: &Issuer,
-    (submitters, entries): (usize, usize),
-    plan: &Plan,
-    bare: &impl AsyncFn(usize) -> Vec<Duration>,
-) -> Row {
-    let signer = LogSigner::from_private_key(key).expect("the log's key");
-    let chains = Chains {
-        issuer: issuer.chain(),
-        roots: Vec::new(),
-    };
-    let log = Log::open(config, signer, &chains, now())
-        .await
-        .expect("the log");
-    let size = log.head().size;
-    let (mut took, mut commits) = (Vec::with_capacity(entries), Vec::new());
-    let mut elapsed = Duration::ZERO;
-    for _ in 0..TURNS {
-        commits.extend(bare(plan.samples / TURNS + 1).await);
-        let mut shares: Vec<Vec<Precertificate>> = (0..submitters).map(|_| Vec::new()).collect();
-        let made = issuer.precertificates(entries / TURNS).await;
-        for (number, precertificate) in made.into_iter().enumerate() {
-            shares[number % submitters].push(precertificate);
+impl Measuring<'_> {
+    /// The rows of one log.
+    async fn rows(
+        &self,
+        store: &str,
+        config: &Config,
+        bare: &impl AsyncFn(usize) -> Vec<Duration>,
+    ) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for load in self.plan.rows {
+            let [row] = self.turns([config], *load, bare).await;
+            row.print(store);
+            rows.push(row);
         }
-        let begin = Instant::now();
-        let running: Vec<_> = shares
-            .into_iter()
-            .map(|share| tokio::spawn(submit(log.clone(), share)))
-            .collect();
-        for submitter in running {
-            took.extend(submitter.await.expect("a submitter ends by itself"));
-        }
-        elapsed += begin.elapsed();
+        rows
     }
-    assert_eq!(
-        log.head().size,
-        size + took.len() as u64,
-        "not all were logged"
-    );
-    log.close().await;
-    took.sort_unstable();
-    let percentile = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
-    Row {
-        size,
-        submitters,
-        entries: took.len(),
-        rate: took.len() as f64 / elapsed.as_secs_f64(),
-        p50: percentile(50),
-        p99: percentile(99),
-        bare: median(commits),
+
+    /// Submitters that each wait for an answer before they submit again, for each log in turn and in
+    /// turns with bare commits, because a disk is another one every minute.
+    async fn turns<const LOGS: usize>(
+        &self,
+        configs: [&Config; LOGS],
+        (submitters, entries): (usize, usize),
+        bare: &impl AsyncFn(usize) -> Vec<Duration>,
+    ) -> [Row; LOGS] {
+        let mut logs = Vec::new();
+        for config in configs {
+            let log = self.open(config).await;
+            let size = log.head().size;
+            logs.push((log, size, Vec::with_capacity(entries), Duration::ZERO));
+        }
+        let mut commits = Vec::new();
+        for _ in 0..TURNS {
+            commits.extend(bare(self.plan.samples / TURNS + 1).await);
+            for (log, _, took, elapsed) in &mut logs {
+                let mut shares: Vec<Vec<Precertificate>> = Vec::new();
+                shares.resize_with(submitters, Vec::new);
+                let made = self.issuer.precertificates(entries / TURNS).await;
+                for (number, precertificate) in made.into_iter().enumerate() {
+                    shares[number % submitters].push(precertificate);
+                }
+                let begin = Instant::now();
+                let shares = shares.into_iter();
+                let running: Vec<_> = shares
+                    .map(|share| tokio::spawn(submit(log.clone(), share)))
+                    .collect();
+                for submitter in running {
+                    took.extend(submitter.await.expect("a submitter ends by itself"));
+                }
+                *elapsed += begin.elapsed();
+            }
+        }
+        let bare = median(commits);
+        let mut rows = Vec::new();
+        for (log, size, mut took, elapsed) in logs {
+            let logged = log.head().size - size;
+            assert_eq!(logged, took.len() as u64, "not all were logged");
+            log.close().await;
+            took.sort_unstable();
+            let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
+            rows.push(Row {
+                size,
+                submitters,
+                entries: took.len(),
+                rate: took.len() as f64 / elapsed.as_secs_f64(),
+                p50: at(50),
+                p99: at(99),
+                bare,
+            });
+        }
+        rows.try_into()
+            .unwrap_or_else(|_| unreachable!("a row for each log"))
+    }
+
+    async fn open(&self, config: &Config) -> Log {
+        let signer = LogSigner::from_private_key(self.key).expect("the log's key");
+        let chains = Chains {
+            issuer: self.issuer.chain(),
+            roots: Vec::new(),
+        };
+        let log = Log::open(config, signer, &chains, now()).await;
+        log.expect("the log")
     }
 }
 
