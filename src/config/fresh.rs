@@ -1,5 +1,7 @@
 //! A new deployment: keys, certificates, databases and the files that name them.
 
+mod place;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -11,6 +13,7 @@ use der::pem::LineEnding;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use self::place::{finish, place};
 use super::{Config, ConfigError, LogConfig};
 use crate::authority::file::Passphrase;
 use crate::authority::hierarchy::{
@@ -77,6 +80,9 @@ pub enum FreshError {
     /// Nothing is ever overwritten.
     #[error("{0} exists and is not an empty directory; nothing was changed")]
     Exists(PathBuf),
+    /// Two at once.
+    #[error("another process is at work in {0}")]
+    Busy(PathBuf),
     /// A file could not be written.
     #[error("cannot write {path}: {source}")]
     File {
@@ -150,50 +156,6 @@ pub async fn create_log(
         write_log(at, plan, passphrase, now).await
     })
     .await
-}
-
-/// The place of a new deployment, if it is free.
-fn place(directory: &Path) -> Result<PathBuf, FreshError> {
-    let directory = std::path::absolute(directory).map_err(|source| FreshError::File {
-        path: directory.to_owned(),
-        source,
-    })?;
-    let is_free = match fs::read_dir(&directory) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    };
-    if !is_free {
-        return Err(FreshError::Exists(directory));
-    }
-    Ok(directory)
-}
-
-/// Has a deployment written beside its place, and moves it there.
-async fn finish(
-    directory: &Path,
-    write: impl AsyncFnOnce(&Path) -> Result<(), FreshError>,
-) -> Result<(), FreshError> {
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = directory.with_file_name(format!(".{name}.unfinished"));
-    let file = |source| FreshError::File {
-        path: directory.to_owned(),
-        source,
-    };
-    // Who makes this directory owns it: another one at the same work stops here and removes nothing.
-    make_directory(&unfinished)?;
-    let mut made = write(&unfinished).await;
-    if made.is_ok() {
-        made = fs::rename(&unfinished, directory).map_err(file);
-    }
-    if let Err(error) = made {
-        // If it cannot be removed the next attempt will say so.
-        let _removed = fs::remove_dir_all(&unfinished);
-        return Err(error);
-    }
-    let parent = directory.parent().unwrap_or_else(|| Path::new("/"));
-    File::open(parent)
-        .and_then(|parent| parent.sync_all())
-        .map_err(file)
 }
 
 /// Makes log and ledger in `data`, where `config` has them, unless they are there: true, if they were

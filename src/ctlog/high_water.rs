@@ -68,18 +68,18 @@ pub struct HighWater {
 }
 
 impl HighWater {
-    /// Makes the file with its first mark. What is there already is never overwritten.
+    /// Makes the file with its first mark, or finishes one of this log whose making was cut short. A
+    /// whole one is never overwritten, nor is anything else.
     pub fn create(path: &Path, checkpoint: &str) -> Result<(), HighWaterError> {
         let slot = slot(checkpoint)?;
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        let file =
-            options
-                .open(path)
-                .map_err(|error| match error.kind() == ErrorKind::AlreadyExists {
-                    true => HighWaterError::Exists(text(path)),
-                    false => failed(path, &error),
-                })?;
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.mode(0o600).open(path);
+        let file = file.map_err(|error| failed(path, &error))?;
+        lock(&file, path)?;
+        if !is_unfinished(&file, checkpoint).map_err(|error| failed(path, &error))? {
+            return Err(HighWaterError::Exists(text(path)));
+        }
         // Both slots, so that later writes change no length and need no more than their data synced.
         let written = file
             .write_all_at(&slot, 0)
@@ -96,10 +96,7 @@ impl HighWater {
             true => HighWaterError::Missing(text(path)),
             false => failed(path, &error),
         })?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => HighWaterError::Locked(text(path)),
-            TryLockError::Error(error) => failed(path, &error),
-        })?;
+        lock(&file, path)?;
         let slots = [0, 1].map(|number| {
             let mut bytes = [0; SLOT];
             file.read_exact_at(&mut bytes, number * SLOT as u64).ok()?;
@@ -112,7 +109,14 @@ impl HighWater {
             .into_iter()
             .flatten()
             .max_by_key(|(mark, _)| order(mark));
-        let (mark, number) = newest.ok_or_else(|| HighWaterError::Damaged(text(path)))?;
+        let Some((mark, number)) = newest else {
+            let length = file.metadata().map_err(|error| failed(path, &error))?.len();
+            return Err(match length {
+                // Its making was cut short before there was anything in it.
+                0 => HighWaterError::Missing(text(path)),
+                _ => HighWaterError::Damaged(text(path)),
+            });
+        };
         Ok(Self {
             file: Arc::new(file),
             path: path.to_owned(),
@@ -173,6 +177,26 @@ fn slot(note: &str) -> Result<[u8; SLOT], HighWaterError> {
         Some(_) | None => return Err(HighWaterError::TooLong(note.len())),
     }
     Ok(slot)
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), HighWaterError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => HighWaterError::Locked(text(path)),
+        TryLockError::Error(error) => failed(path, &error),
+    })
+}
+
+/// Whether this is a file that was just made, or one whose making by the log of this checkpoint was cut
+/// short: its length is written last, and nobody keeps a mark in a shorter one.
+fn is_unfinished(file: &File, checkpoint: &str) -> std::io::Result<bool> {
+    let length = file.metadata()?.len();
+    if length == 0 || length >= 2 * SLOT as u64 {
+        return Ok(length == 0);
+    }
+    let origin = checkpoint.split_inclusive('\n').next().unwrap_or_default();
+    let mut begun = vec![0; origin.len()];
+    let read = file.read_exact_at(&mut begun, 0);
+    Ok(read.is_ok() && begun == origin.as_bytes())
 }
 
 fn directory(path: &Path) -> &Path {

@@ -218,6 +218,40 @@ async fn a_creation_that_was_cut_short_never_becomes_a_second_log() {
     assert!(!test.database().exists());
 }
 
+/// What lies at the path may be anything, for instance because the path is wrong.
+#[tokio::test]
+async fn only_what_a_cut_short_making_left_is_made_anew() {
+    let test = marked().await;
+    let path = path_of(&test);
+    let verifier = signer(1).verifier().clone();
+    let whole = fs::read(&path).unwrap();
+    for (left, is_ours) in [
+        (&b""[..], true),
+        (&whole[..SLOT], true),
+        (&whole[..100], true),
+        (b"issuers:\n", false),
+        (b"other.example/log\n0\n", false),
+        (&[0; SLOT], false),
+        (&[0; 2 * SLOT], false),
+        (&whole, false),
+    ] {
+        fs::write(&path, left).unwrap();
+        let adopted = adopt(&test.config, &path, &verifier).await;
+        if is_ours {
+            assert_eq!(adopted.unwrap(), 0);
+            assert_eq!(fs::read(&path).unwrap(), whole);
+            test.try_open(at(1)).await.unwrap().close().await;
+        } else {
+            let exists = LogError::HighWater(HighWaterError::Exists(text(&path)));
+            assert_eq!(adopted.unwrap_err(), exists);
+            assert_eq!(fs::read(&path).unwrap(), left, "it was written over");
+        }
+    }
+    fs::write(&path, b"").unwrap();
+    let missing = LogError::HighWater(HighWaterError::Missing(text(&path)));
+    assert_eq!(test.try_open(at(1)).await.unwrap_err(), missing);
+}
+
 #[tokio::test]
 async fn a_restored_tree_that_was_only_signed_again_waits_for_the_clock() {
     let test = marked().await;
