@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Declares the places and their names.
 macro_rules! fail_points {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
-        /// One of the places, in the order in which an issuance comes past them.
+        /// One of the places: first those of an issuance, in the order in which it comes past them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum FailPoint {
             $($(#[doc = $doc])* $variant,)*
@@ -36,6 +36,8 @@ fail_points! {
     LogEntriesWritten = "log-entries-written",
     /// The log's transaction is durable and nobody in the process knows.
     LogCommitted = "log-committed",
+    /// The high-water mark is at the new head; the log's readers and those who wait do not know.
+    LogMarked = "log-marked",
     /// The log's readers see the new head; those who wait for it have no answer.
     LogSwapped = "log-swapped",
     /// A stranger's submission has its timestamp; the answer is not sent.
@@ -50,6 +52,16 @@ fail_points! {
     ReplyReady = "reply-ready",
     /// A new log's database is complete and does not have its name yet.
     LogDrafted = "log-drafted",
+    /// There is a new tree to publish, and nothing of it was published.
+    PublicationBegun = "publication-begun",
+    /// One tile or certificate more is durable where the log is published.
+    FilePublished = "file-published",
+    /// All that a new checkpoint needs is durable where the log is published; the checkpoint is not.
+    TilesPublished = "tiles-published",
+    /// The new checkpoint is durable where the log is published and nobody in the process knows.
+    CheckpointPublished = "checkpoint-published",
+    /// A witness has vouched for the tree; its answer is not looked at.
+    WitnessAnswered = "witness-answered",
 }
 
 impl FailPoint {

@@ -346,7 +346,9 @@ impl Sequencer {
         };
         let raised = high_water.raise(head.signed(&self.origin), &head.checkpoint);
         let failed = |error| Refused::Fatal(Fatal::HighWater(error));
-        raised.await.map_err(failed)
+        raised.await.map_err(failed)?;
+        FailPoint::LogMarked.reach();
+        Ok(())
     }
 
     /// Builds, hashes and signs; nothing of it counts before it is committed.

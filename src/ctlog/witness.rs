@@ -18,6 +18,7 @@ use super::merkle::Hash;
 use super::note::{CosignatureKey, VerifierKeyError, signed_text};
 use super::store::{Head, StoreError};
 use super::upkeep::Clock;
+use crate::failpoint::FailPoint;
 use crate::telemetry::metrics;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -147,6 +148,7 @@ impl Witness {
             let proof = self.log.consistency_up_to(old, head.size).await?;
             match self.ask(old, &proof, head).await? {
                 Answer::Cosigned(lines) => {
+                    FailPoint::WitnessAnswered.reach();
                     self.seen = Some(head.size);
                     let (line, _) = self
                         .key

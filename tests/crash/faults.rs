@@ -10,12 +10,13 @@ use super::harness::http::{Connection, Response};
 use super::harness::issuer::Issuer;
 use super::harness::request::{SigningRequest, prepare};
 use super::load::Seen;
+use super::matrix::marked;
 use super::strace::Strace;
 use super::witness::Witness;
 
 /// How a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     Error(&'static str),
     Kill,
 }
@@ -48,6 +49,21 @@ async fn every_write_of_the_ledger_fails_once_as_on_a_full_disk() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_process_dies_once_before_every_write_of_the_ledger() {
     every_call_once("ledger.sqlite", Fault::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_write_of_the_high_water_mark_fails_once_as_on_a_bad_disk() {
+    every_call_once("high-water", Fault::Error("EIO")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_write_of_the_high_water_mark_fails_once_as_on_a_full_disk() {
+    every_call_once("high-water", Fault::Error("ENOSPC")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_dies_once_before_every_write_of_the_high_water_mark() {
+    every_call_once("high-water", Fault::Kill).await;
 }
 
 /// A full disk that is given room again: no certificate meanwhile, the log can be read, and then it
@@ -188,8 +204,10 @@ async fn every_call_once(database: &str, fault: Fault) {
             .find(|(call, _)| *call == name)
             .map_or(0, |(_, count)| *count)
     };
+    // The mark is one write in place.
+    let writes = if database == "high-water" { 1 } else { 5 };
     assert!(
-        count("fdatasync") > 0 && count("pwrite64") > 4,
+        count("fdatasync") > 0 && count("pwrite64") >= writes,
         "{database}: these cannot be all: {calls:?}"
     );
     server.kill();
@@ -223,9 +241,11 @@ async fn every_call_once(database: &str, fault: Fault) {
             // Whether it goes on or has ended is its choice. The next one begins anew, and is the one
             // that the next fault happens to.
             drop(server);
+            let mark = marked(&ground.deployment, &witness.key);
             server = ground.deployment.start();
             witness.take(std::mem::take(&mut seen), &when).await;
             witness.check_what_is_new(&when).await;
+            witness.check_mark(mark, &when);
         }
     }
     // A page more or less: certificates differ by an octet, and trees by a tile.

@@ -1,6 +1,7 @@
 //! The log as a monitor sees it: its key from the trusted root, checkpoints, data tiles.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -86,7 +87,7 @@ impl LogKey {
 
     /// The signature is over `TreeHeadSignature` of RFC 6962 section 3.5; its line of the note holds
     /// a key ID, the time in milliseconds and the signature as a TLS `DigitallySigned`.
-    fn read(&self, note: &str) -> Option<Checkpoint> {
+    pub(crate) fn read(&self, note: &str) -> Option<Checkpoint> {
         let (text, signatures) = note.split_once("\n\n")?;
         let &[origin, size, root] = &text.lines().collect::<Vec<_>>()[..] else {
             return None;
@@ -125,30 +126,43 @@ impl LogKey {
 /// The entries of a tree of `size` leaves, from the one at `first`.
 pub(crate) async fn entries(connection: &mut Connection, first: u64, size: u64) -> Vec<Entry> {
     let mut found = Vec::new();
-    let mut next = first;
-    while next < size {
-        let (tile, width) = (next / TILE, (size - next / TILE * TILE).min(TILE));
-        let partial = if width < TILE {
-            format!(".p/{width}")
-        } else {
-            String::new()
-        };
-        let path = format!("/log/tile/data/{}{partial}", number(tile));
+    for (path, indices) in data_tiles(first, size) {
+        let path = format!("/log/{path}");
         let answer = connection.get(&path).await.expect("a data tile");
         assert_eq!(answer.status, 200, "{path}");
-        let mut rest = &answer.body[..];
-        for index in tile * TILE..tile * TILE + width {
-            let (entry, after) = split(rest, index)
-                .unwrap_or_else(|| panic!("entry {index} of {path} is malformed"));
-            rest = after;
-            if index >= next {
-                found.push(entry);
-            }
-        }
-        assert!(rest.is_empty(), "{path} holds more than {width} entries");
-        next = tile * TILE + width;
+        let read = read_tile(&answer.body, indices.clone(), &path);
+        found.extend(indices.zip(read).filter(|(index, _)| *index >= first));
     }
-    found
+    found.into_iter().map(|(_, entry)| entry).collect()
+}
+
+/// The data tiles that have the entries of a tree of `size` leaves from the one at `first`: their names
+/// and which entries they have.
+pub(crate) fn data_tiles(first: u64, size: u64) -> impl Iterator<Item = (String, Range<u64>)> {
+    let tiles = if first < size {
+        first / TILE..size.div_ceil(TILE)
+    } else {
+        0..0
+    };
+    tiles.map(move |tile| {
+        let indices = tile * TILE..size.min((tile + 1) * TILE);
+        let width = indices.end - indices.start;
+        (format!("tile/data/{}", named(tile, width)), indices)
+    })
+}
+
+/// The entries of a data tile.
+pub(crate) fn read_tile(tile: &[u8], indices: Range<u64>, path: &str) -> Vec<Entry> {
+    let mut rest = tile;
+    let read = indices.map(|index| {
+        let (entry, after) =
+            split(rest, index).unwrap_or_else(|| panic!("entry {index} of {path} is malformed"));
+        rest = after;
+        entry
+    });
+    let read = read.collect();
+    assert!(rest.is_empty(), "{path} holds more than it should");
+    read
 }
 
 /// A certificate above entries, by its fingerprint.
@@ -169,30 +183,36 @@ pub(crate) async fn issuer(connection: &mut Connection, fingerprint: &Hash) -> V
 
 /// Compares every tile of hashes that is served with the hashes of the entries that are.
 pub(crate) async fn check_hashes(connection: &mut Connection, entries: &[Entry], when: &str) {
+    for (path, expected) in hash_tiles(entries) {
+        let answer = connection.get(&format!("/log/{path}")).await;
+        let answer = answer.expect("a tile of hashes");
+        assert!(
+            answer.status == 200 && answer.body == expected,
+            "{when}: {path} is not what the entries make it: {}",
+            answer.status
+        );
+    }
+}
+
+/// The names of the tiles of hashes over these entries, and what is in them.
+pub(crate) fn hash_tiles(entries: &[Entry]) -> Vec<(String, Vec<u8>)> {
     let leaves = entries
         .iter()
         .map(|entry| leaf_hash(&entry.merkle_tree_leaf));
     let mut hashes: Vec<Hash> = leaves.collect();
+    let mut tiles = Vec::new();
     let mut level = 0;
     while !hashes.is_empty() {
         for (tile, expected) in hashes.chunks(TILE as usize).enumerate() {
-            let partial = match expected.len() as u64 {
-                TILE => String::new(),
-                width => format!(".p/{width}"),
-            };
-            let path = format!("/log/tile/{level}/{}{partial}", number(tile as u64));
-            let answer = connection.get(&path).await.expect("a tile of hashes");
-            assert!(
-                answer.status == 200 && answer.body == expected.concat(),
-                "{when}: {path} is not what the entries make it: {}",
-                answer.status
-            );
+            let name = named(tile as u64, expected.len() as u64);
+            tiles.push((format!("tile/{level}/{name}"), expected.concat()));
         }
         // A hash of the next level stands over a whole tile.
         let (whole, _) = hashes.as_chunks::<{ TILE as usize }>();
         hashes = whole.iter().map(|tile| perfect_root(tile)).collect();
         level += 1;
     }
+    tiles
 }
 
 /// A `TileLeaf` of a precertificate: what the Merkle leaf holds, the precertificate, its chain.
@@ -229,10 +249,13 @@ fn long_vector(input: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?)
 }
 
-/// A tile's number as paths write it; no test makes a log of a thousand tiles.
-fn number(tile: u64) -> String {
+/// A tile's number and width as paths write them; no test makes a log of a thousand tiles.
+fn named(tile: u64, width: u64) -> String {
     assert!(tile < 1000);
-    format!("{tile:03}")
+    match width {
+        TILE => format!("{tile:03}"),
+        width => format!("{tile:03}.p/{width}"),
+    }
 }
 
 const TILE: u64 = 256;

@@ -13,6 +13,8 @@
 )]
 
 mod audit;
+mod cosigner;
+mod creation;
 mod faults;
 mod guards;
 #[path = "../harness/mod.rs"]
@@ -22,7 +24,9 @@ mod load;
 mod log;
 mod matrix;
 mod order;
+mod places;
 mod promise;
+mod published;
 mod seed;
 mod strace;
 mod tree;

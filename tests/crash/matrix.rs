@@ -11,20 +11,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vouchsafe::config::Config;
 use vouchsafe::ctlog::entry::{Entry, EntryBody};
 
-use super::harness::deployment::Deployment;
+use super::harness::deployment::{Deployment, Server};
 use super::harness::http::Connection;
 use super::harness::issuer::Issuer;
 use super::harness::postgres::Cluster;
 use super::harness::request::prepare;
 use super::load::{Seen, run_until_ended};
-use super::log::entries;
+use super::log::{Checkpoint, LogKey, entries};
 use super::promise::{Promise, Submission};
 use super::seed::grow;
 use super::witness::Witness;
 
 /// What a death at a place leaves of the batch it happened to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Leaves {
+pub(crate) enum Leaves {
     /// Nothing: the tree is as large as it was.
     Nothing,
     /// All of it: the tree has grown.
@@ -34,24 +34,25 @@ enum Leaves {
 }
 use Leaves::{Everything, Nothing, Perhaps};
 
-/// Every place, as the variable names it and as the process says it.
-const PLACES: [(&str, &str, Leaves); 12] = [
-    ("request-parsed", "RequestParsed", Perhaps),
-    ("log-queued", "LogQueued", Nothing),
-    ("log-head-written", "LogHeadWritten", Nothing),
-    ("log-tiles-written", "LogTilesWritten", Nothing),
-    ("log-entries-written", "LogEntriesWritten", Nothing),
-    ("log-committed", "LogCommitted", Everything),
-    ("log-swapped", "LogSwapped", Everything),
-    ("submission-answered", "SubmissionAnswered", Everything),
-    ("sct-obtained", "SctObtained", Everything),
-    ("certificate-signed", "CertificateSigned", Everything),
-    ("ledger-committed", "LedgerCommitted", Everything),
-    ("reply-ready", "ReplyReady", Everything),
+/// Every place of an issuance or a submission, as the variable names it.
+pub(crate) const PLACES: [(&str, Leaves); 13] = [
+    ("request-parsed", Perhaps),
+    ("log-queued", Nothing),
+    ("log-head-written", Nothing),
+    ("log-tiles-written", Nothing),
+    ("log-entries-written", Nothing),
+    ("log-committed", Everything),
+    ("log-marked", Everything),
+    ("log-swapped", Everything),
+    ("submission-answered", Everything),
+    ("sct-obtained", Everything),
+    ("certificate-signed", Everything),
+    ("ledger-committed", Everything),
+    ("reply-ready", Everything),
 ];
 
 /// Places that differ in what they leave behind, for trees that take long to look at.
-const TELLING: [usize; 3] = [4, 5, 10];
+const TELLING: [usize; 3] = [4, 5, 11];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_at_any_place_while_the_first_tile_begins_loses_nothing() {
@@ -87,9 +88,7 @@ async fn a_death_while_the_third_level_of_tiles_begins_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_at_any_place_loses_nothing_on_a_database_server() {
     let parts = ["log-head-written", "log-tiles-written"];
-    let places = PLACES
-        .into_iter()
-        .filter(|(name, ..)| !parts.contains(name));
+    let places = PLACES.into_iter().filter(|(name, _)| !parts.contains(name));
     let places: Vec<_> = places.collect();
     for size in [255, 256] {
         let deployment = |issuer: &Issuer| {
@@ -102,14 +101,14 @@ async fn a_death_at_any_place_loses_nothing_on_a_database_server() {
 
 /// Two deaths at each place: in the very first batch, and in a later one that more requests share
 /// and that may begin in one tile and end in the next.
-async fn at_every_place(size: u64, places: &[(&str, &str, Leaves)]) {
+async fn at_every_place(size: u64, places: &[(&str, Leaves)]) {
     deaths(Ground::prepare(size, Deployment::create).await, places).await;
 }
 
-async fn deaths(ground: Ground, places: &[(&str, &str, Leaves)]) {
-    for (name, words, leaves) in places {
-        ground.case(name, words, 1, *leaves).await;
-        ground.case(name, words, 2, Perhaps).await;
+async fn deaths(ground: Ground, places: &[(&str, Leaves)]) {
+    for (name, leaves) in places {
+        ground.case(name, 1, *leaves).await;
+        ground.case(name, 2, Perhaps).await;
     }
     for command in [
         &["log", "fsck"][..],
@@ -183,7 +182,7 @@ impl Ground {
     }
 
     /// One life that ends at a place, and the one after it.
-    async fn case(&self, name: &str, words: &str, count: u64, leaves: Leaves) {
+    async fn case(&self, name: &str, count: u64, leaves: Leaves) {
         let when = format!("{name}:{count} at {} entries", self.size);
         self.restore();
         let armed = format!("{name}:{count}");
@@ -198,24 +197,14 @@ impl Ground {
         let requests = self.requests(REQUESTS);
         let seen = run_until_ended(address, &witness.key, requests, &self.submissions).await;
         let seen = seen.unwrap_or_else(|fault| panic!("{when}: {fault}"));
-        let status = server.end();
-        assert_eq!(status.signal(), Some(SIGABRT), "{when}: {status}");
-        let last_words = format!("fail point reached: {words}");
-        // Another thread may have had a line ready when it died.
-        let talk = self.deployment.talk();
-        let mut life = talk
-            .lines()
-            .rev()
-            .take_while(|line| !line.contains(" serving "));
-        assert!(
-            life.any(|line| line == last_words),
-            "{when}: another death than this one: {talk}"
-        );
+        check_died_at(name, server, &self.deployment, &when);
+        let mark = marked(&self.deployment, &witness.key);
 
         let promises = seen.promises.clone();
         let server = self.deployment.start();
         witness.take(seen, &when).await;
         witness.check_what_is_new(&when).await;
+        witness.check_mark(mark, &when);
         match leaves {
             Nothing => assert_eq!(witness.size(), self.size, "{when}: something was left"),
             Everything => assert!(witness.size() > self.size, "{when}: a batch was lost"),
@@ -275,6 +264,43 @@ impl Ground {
     }
 }
 
+/// Waits for the end of a server, which must be the one at the place that it was armed with.
+pub(crate) fn check_died_at(name: &str, server: Server, deployment: &Deployment, when: &str) {
+    let status = server.end();
+    assert_eq!(status.signal(), Some(SIGABRT), "{when}: {status}");
+    // Another thread may have had a line ready when it died.
+    let talk = deployment.talk();
+    let mut life = talk
+        .lines()
+        .rev()
+        .take_while(|line| !line.contains(" serving "));
+    let last_words = last_words(name);
+    assert!(
+        life.any(|line| line == last_words),
+        "{when}: another death than this one: {talk}"
+    );
+}
+
+/// What a process says that dies at a place.
+pub(crate) fn last_words(name: &str) -> String {
+    let words = name.split('-').map(|word| {
+        let (first, rest) = word.split_at(1);
+        first.to_uppercase() + rest
+    });
+    format!("fail point reached: {}", words.collect::<String>())
+}
+
+/// The checkpoint that the deployment's high-water mark has: the newest in either half of the file.
+pub(crate) fn marked(deployment: &Deployment, key: &LogKey) -> Checkpoint {
+    let file = fs::read(deployment.path().join("high-water")).expect("a high-water mark");
+    assert_eq!(file.len(), 8192, "a mark of two halves");
+    let halves = file.chunks(4096).filter_map(|half| {
+        let end = half.iter().position(|octet| *octet == 0)?;
+        key.read(str::from_utf8(&half[..end]).ok()?)
+    });
+    halves.max().expect("a half that verifies")
+}
+
 /// The name of the deployment's database, if it is on a server.
 fn database(deployment: &Deployment) -> Option<&str> {
     let (_, name) = deployment.database()?.rsplit_once('/')?;
@@ -282,7 +308,7 @@ fn database(deployment: &Deployment) -> Option<&str> {
 }
 
 /// An entry of another authority, different for each number.
-fn foreign(number: u64) -> Entry {
+pub(crate) fn foreign(number: u64) -> Entry {
     let mut tbs = vec![0x5a; 48];
     tbs[..8].copy_from_slice(&number.to_be_bytes());
     let body = EntryBody::precertificate(&[0x1a; 32], &tbs).expect("a small entry");

@@ -45,6 +45,11 @@ impl Strace {
         }
     }
 
+    /// What was seen so far.
+    pub(crate) fn seen(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
     /// Lets go of the server, if it still lives, and returns what was seen.
     pub(crate) fn detach(self) -> String {
         let output = self.output.clone();

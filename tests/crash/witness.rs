@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 use super::load::Seen;
 use super::log::{Checkpoint, Entry, LogKey, check_hashes, entries, issuer};
 use super::promise::Promise;
-use super::tree::Tree;
+use super::tree::{Hash, Tree};
 
 /// What a look at everything counted.
 #[derive(Debug)]
@@ -130,6 +130,37 @@ impl Witness {
     /// Entries of the log when it was last looked at.
     pub(crate) fn size(&self) -> u64 {
         self.tree.size()
+    }
+
+    /// The high-water mark that a process left is of this tree, not ahead of it, and covers everything
+    /// that anybody was answered.
+    pub(crate) fn check_mark(&self, mark: Checkpoint, when: &str) {
+        let rebuilt = self.tree.root_at(mark.size);
+        assert_eq!(
+            rebuilt,
+            Some(&mark.root),
+            "{when}: the mark is ahead, or of another tree"
+        );
+        let promised = self
+            .promises
+            .iter()
+            .filter_map(|promise| promise.sct.index());
+        let answered = self.received.keys().copied().chain(promised).max();
+        assert!(
+            answered.is_none_or(|index| index < mark.size),
+            "{when}: entry {answered:?} was answered and the mark is at {}",
+            mark.size
+        );
+    }
+
+    /// Whether the tree had this root at this size.
+    pub(crate) fn had_root(&self, (size, root): &(u64, Hash)) -> bool {
+        self.tree.root_at(*size) == Some(root)
+    }
+
+    /// Whether the log began with these entries when it was last looked at.
+    pub(crate) fn begins_with(&self, entries: &[Entry]) -> bool {
+        self.entries.starts_with(entries)
     }
 
     /// Whether the log has an entry for these to-be-signed bytes.

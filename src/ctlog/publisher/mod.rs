@@ -33,6 +33,7 @@ use super::store::{Head, StoreError};
 use super::tile::{FULL, TilePath};
 use super::upkeep::Clock;
 use super::{Fatal, Log};
+use crate::failpoint::FailPoint;
 use crate::telemetry::metrics;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::{HashSet, VecDeque};
@@ -251,6 +252,7 @@ impl Publisher {
             let witnessed = || format!("what is published to {}", self.name);
             let store = &*self.log.shared.reader.store;
             check_seen(store, head.size, size, &root, witnessed).await?;
+            FailPoint::PublicationBegun.reach();
             if size < head.size {
                 self.put_issuers().await?;
             }
@@ -262,8 +264,10 @@ impl Publisher {
                     progress.edge = edge;
                 }
             }
+            FailPoint::TilesPublished.reach();
             let bytes = note.clone().into_bytes();
             self.target.put(CHECKPOINT, bytes, Kind::Checkpoint).await?;
+            FailPoint::CheckpointPublished.reach();
             self.supersede(progress.size, head.size, now);
             if let Some(progress) = &mut self.progress {
                 progress.size = head.size;
@@ -393,7 +397,11 @@ impl Publisher {
         match self.target.get(&path, MAX_FILE).await? {
             Some(found) if found == bytes => Ok(()),
             Some(_) => Err(PublishError::Conflict(path)),
-            None => Ok(self.target.put(&path, bytes, kind).await?),
+            None => {
+                self.target.put(&path, bytes, kind).await?;
+                FailPoint::FilePublished.reach();
+                Ok(())
+            }
         }
     }
 
