@@ -1,6 +1,7 @@
-//! The order of system calls: no octet of a certificate goes out before the log's journal and, after
-//! it, the ledger's were synced with that certificate in them.
+//! The order of system calls: no octet of a certificate goes out before the log's journal, after it the
+//! high-water mark and after that the ledger's journal were synced with that certificate in them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use super::harness::deployment::Deployment;
 use super::harness::der;
 use super::harness::http::Connection;
 use super::harness::issuer::Issuer;
+use super::harness::postgres::Cluster;
 use super::harness::received::Received;
 use super::harness::request::prepare;
 use super::strace::Strace;
@@ -19,11 +21,122 @@ use super::strace::Strace;
 async fn no_octet_of_a_certificate_precedes_the_syncs_that_keep_it() {
     let provider = Issuer::start();
     let deployment = Deployment::create(&provider);
+    let (calls, bodies) = traced(&provider, &deployment, &[]).await;
+    let log = Journal::of(&calls, &deployment.path().join("log/log.sqlite-wal"));
+    let ledger = Journal::of(&calls, &deployment.path().join("ledger.sqlite-wal"));
+    let marks = Marks::of(&calls, &deployment.path().join("high-water"));
+    let mut shared = BTreeSet::new();
+    for body in &bodies {
+        let received = Received::read(body).expect("a certificate");
+        let needles = Needles::of(&received);
+        let logged = log.synced(&needles);
+        let marked = marks.synced(&received);
+        let recorded = ledger.synced(&needles);
+        shared.insert(logged.synced);
+        assert!(
+            logged.synced < marked.written,
+            "marked before it was logged: {logged:?}, {marked:?}"
+        );
+        assert!(
+            marked.synced < recorded.written,
+            "recorded before it was marked: {marked:?}, {recorded:?}"
+        );
+        let told = told(&calls, &needles);
+        assert!(
+            recorded.synced < told,
+            "told before it was recorded: {recorded:?}, {told} ns"
+        );
+    }
+    assert!(
+        shared.len() < bodies.len(),
+        "no two certificates shared a commit, so this was no crowd"
+    );
+}
+
+/// The same with log and ledger on a database server: that server's word for a commit has arrived, and it
+/// had synced its journal before it gave it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_octet_of_a_certificate_precedes_the_word_of_the_database_server() {
+    let provider = Issuer::start();
+    // Of its own: nobody else has it sync anything.
+    let cluster = Cluster::start();
+    let deployment = Deployment::create_in(&cluster.database(), &provider);
+    let (calls, bodies) = traced(&provider, &deployment, &[&cluster]).await;
+    let marks = Marks::of(&calls, &deployment.path().join("high-water"));
+    for body in &bodies {
+        let received = Received::read(body).expect("a certificate");
+        let needles = Needles::of(&received);
+        let sent = |call: &&Call| {
+            call.is_to_a_socket() && needles.stored.iter().any(|needle| call.holds(needle))
+        };
+        // Whatever is sent to a database with the certificate in it: to the log's, then to the ledger's.
+        let sent: Vec<&Call> = calls.iter().filter(sent).collect();
+        let (first, last) = (sent[0], sent[sent.len() - 1]);
+        assert!(
+            first.target != last.target,
+            "log and ledger over one connection"
+        );
+        let logged = word(&calls, first);
+        let marked = marks.synced(&received);
+        let recorded = word(&calls, last);
+        assert!(
+            logged.synced < marked.written,
+            "marked before it was logged: {logged:?}, {marked:?}"
+        );
+        assert!(
+            marked.synced < recorded.written,
+            "recorded before it was marked: {marked:?}, {recorded:?}"
+        );
+        let told = told(&calls, &needles);
+        assert!(
+            recorded.synced < told,
+            "told before it was recorded: {recorded:?}, {told} ns"
+        );
+    }
+}
+
+/// When a statement was sent to a database server, and when its word came back that no transaction is
+/// open any more: `ReadyForQuery` with `I`. Between the two the server must have synced its journal.
+fn word(calls: &[Call], sent: &Call) -> Kept {
+    let is_word = |call: &&Call| {
+        call.is_from_a_socket()
+            && call.target == sent.target
+            && call.ended > sent.begun
+            && call.holds(b"Z\0\0\0\x05I")
+    };
+    let word = calls.iter().find(is_word).expect("the server's word");
+    let is_synced = calls.iter().any(|call| {
+        call.is_sync()
+            && call.target.contains("/pg_wal/")
+            && call.begun > sent.begun
+            && call.ended < word.ended
+    });
+    assert!(is_synced, "its word came before its journal was synced");
+    Kept {
+        written: sent.begun,
+        synced: word.ended,
+    }
+}
+
+/// When the first octets of the answer were sent.
+fn told(calls: &[Call], needles: &Needles) -> u64 {
+    let told = calls
+        .iter()
+        .find(|call| call.is_to_a_socket() && call.holds(&needles.answer));
+    told.expect("the answer was sent").begun
+}
+
+/// A crowd of clients, the calls that were made meanwhile, and what the clients received.
+async fn traced(
+    provider: &Issuer,
+    deployment: &Deployment,
+    clusters: &[&Cluster],
+) -> (Vec<Call>, Vec<Vec<u8>>) {
     let server = deployment.start();
     let output = deployment.path().with_file_name("order");
     // A file for each thread, so that no line is interrupted by another; the tracer's own clock, which
     // reads a call's end before it lets the thread go on to tell anybody.
-    let options = [
+    let mut options = vec![
         "-ff",
         "--absolute-timestamps=format:unix,precision:ns",
         "--syscall-times=ns",
@@ -31,11 +144,20 @@ async fn no_octet_of_a_certificate_precedes_the_syncs_that_keep_it() {
         "-s",
         "65536",
         "-e",
-        "trace=pwrite64,fdatasync,fsync,write,writev,sendto,sendmsg",
+        "trace=pwrite64,fdatasync,fsync,write,writev,sendto,sendmsg,recvfrom,read",
     ];
+    let processes = clusters.iter().map(|cluster| {
+        cluster.sql(
+            "postgres",
+            "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
+             UNION SELECT split_part(pg_read_file('postmaster.pid'), E'\n', 1)::int",
+        )
+    });
+    let processes: String = processes.collect();
+    options.extend(processes.lines().flat_map(|id| ["-p", id]));
     let strace = Strace::attach(&server, &output, &options);
     let clients = (0..CLIENTS).map(|client| {
-        let requests = prepare(&provider, client * EACH, EACH as usize);
+        let requests = prepare(provider, client * EACH, EACH as usize);
         let address = deployment.address();
         tokio::spawn(async move {
             let mut connection = Connection::open(address).await.expect("a server");
@@ -55,36 +177,8 @@ async fn no_octet_of_a_certificate_precedes_the_syncs_that_keep_it() {
     }
     drop(strace);
     server.kill();
-
-    let calls = read_all(&output);
-    let log = Journal::of(&calls, &deployment.path().join("log/log.sqlite-wal"));
-    let ledger = Journal::of(&calls, &deployment.path().join("ledger.sqlite-wal"));
-    let mut shared = std::collections::BTreeSet::new();
-    for body in &bodies {
-        let received = Received::read(body).expect("a certificate");
-        let needles = Needles::of(&received);
-        let logged = log.synced(&needles);
-        let recorded = ledger.synced(&needles);
-        let told = calls
-            .iter()
-            .find(|call| call.is_to_a_socket() && call.holds(&needles.answer))
-            .expect("the answer was sent");
-        shared.insert(logged.synced);
-        assert!(
-            logged.synced < recorded.written,
-            "recorded before it was logged: {logged:?}, {recorded:?}"
-        );
-        assert!(
-            recorded.synced < told.begun,
-            "told before it was recorded: {recorded:?}, {} ns",
-            told.begun
-        );
-    }
     assert_eq!(bodies.len() as u64, CLIENTS * EACH);
-    assert!(
-        shared.len() < bodies.len(),
-        "no two certificates shared a commit, so this was no crowd"
-    );
+    (read_all(&output), bodies)
 }
 
 /// One call of one thread, in nanoseconds since 1970.
@@ -140,8 +234,20 @@ impl Call {
             .any(|window| window == needle)
     }
 
-    fn is_to_a_socket(&self) -> bool {
+    fn is_of_a_socket(&self) -> bool {
         self.target.starts_with("socket:") || self.target.starts_with("TCP")
+    }
+
+    fn is_read(&self) -> bool {
+        self.name == "recvfrom" || self.name == "read"
+    }
+
+    fn is_to_a_socket(&self) -> bool {
+        self.is_of_a_socket() && !self.is_read()
+    }
+
+    fn is_from_a_socket(&self) -> bool {
+        self.is_of_a_socket() && self.is_read()
     }
 
     fn is_sync(&self) -> bool {
@@ -184,6 +290,37 @@ impl<'a> Journal<'a> {
             .expect("it was synced");
         Kept {
             written: self.0[written].begun,
+            synced: sync.ended,
+        }
+    }
+}
+
+/// The calls on a high-water mark, in order.
+struct Marks<'a>(Vec<&'a Call>);
+
+impl<'a> Marks<'a> {
+    fn of(calls: &'a [Call], file: &Path) -> Self {
+        let file = file.to_string_lossy();
+        let own = calls.iter().filter(|call| call.target == *file);
+        Self(own.collect())
+    }
+
+    /// When the first mark was written that is beyond a certificate's entry, and synced.
+    fn synced(&self, received: &Received) -> Kept {
+        let index = received.index().expect("the index of an entry");
+        let is_beyond = |call: &&&Call| {
+            let note = String::from_utf8_lossy(&call.octets);
+            let size = note
+                .lines()
+                .nth(1)
+                .and_then(|size| size.parse::<u64>().ok());
+            call.name == "pwrite64" && size.is_some_and(|size| size > index)
+        };
+        let written = self.0.iter().find(is_beyond).expect("a mark beyond it");
+        let is_sync = |call: &&&Call| call.is_sync() && call.begun >= written.ended;
+        let sync = self.0.iter().find(is_sync).expect("it was synced");
+        Kept {
+            written: written.begun,
             synced: sync.ended,
         }
     }
