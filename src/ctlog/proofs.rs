@@ -81,7 +81,10 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]: what is stored cannot be read.
     pub async fn raw_entries(&self, range: Range<u64>) -> Result<Vec<RawEntry>, StoreError> {
-        let end = range.end.min(self.newest_head().await?.size);
+        let end = match self.covers(range.end).await? {
+            true => range.end,
+            false => self.head().size,
+        };
         let leaves = self.store.leaves(range.start..end).await?;
         let mut issuers: HashMap<Hash, Vec<u8>> = HashMap::new();
         let mut entries = Vec::with_capacity(leaves.len());

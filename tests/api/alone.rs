@@ -83,7 +83,7 @@ impl Alone {
         self.place().join("log.yaml")
     }
 
-    fn change(&self, from: &str, to: &str) {
+    pub(crate) fn change(&self, from: &str, to: &str) {
         let text = fs::read_to_string(self.config()).unwrap();
         assert!(text.contains(from), "{from}");
         fs::write(self.config(), text.replace(from, to)).unwrap();

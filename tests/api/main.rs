@@ -20,6 +20,7 @@ mod conformance;
 mod ctlog;
 mod documents;
 mod door;
+mod entries;
 mod faults;
 mod fulcio;
 mod grpc;
@@ -37,6 +38,8 @@ mod reading;
 mod reload;
 mod rfc6962;
 mod schema;
+#[path = "../crash/seed.rs"]
+mod seed;
 mod shapes;
 mod shards;
 mod stub;
