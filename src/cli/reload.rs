@@ -1,4 +1,5 @@
-//! Follows the files that may change while the server runs: the issuers and the listeners' certificates.
+//! Follows the files that may change while the server runs: the issuers, the listeners' certificates, the
+//! roots of a log that runs alone.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) async fn follow(
     loop {
         let occasion = tokio::select! {
             Some(()) = hangup.recv() => {
-                tracing::info!("SIGHUP: reading issuers and certificates again");
+                tracing::info!("SIGHUP: reading the files again that may change");
                 audit::reopen();
                 Occasion::Demand
             }
@@ -33,7 +34,7 @@ pub(super) async fn follow(
         });
         let Ok((again, is_settling)) = looked.await else {
             tracing::error!(
-                "reading issuers or certificates ended in a panic; they are not followed any more"
+                "reading a file again ended in a panic; they are not followed any more"
             );
             return;
         };

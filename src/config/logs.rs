@@ -136,24 +136,6 @@ impl Logs<'_> {
             .map_err(|error| refused(&file, error.to_string()))
     }
 
-    /// The certificates to which what others submit may lead, as far as the file names any.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the file of roots.
-    pub fn roots(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
-        let Some(file) = &self.own()?.roots else {
-            return Ok(Vec::new());
-        };
-        let file = self.base.join(file);
-        let text = std::fs::read_to_string(&file);
-        let text = text.map_err(|error| refused(&file, error.to_string()))?;
-        let roots = certificates(&text).map_err(|reason| refused(&file, reason.to_owned()))?;
-        if roots.is_empty() {
-            return Err(refused(&file, "there is no certificate in it".to_owned()));
-        }
-        Ok(roots)
-    }
-
     /// Opens the log that takes entries. `issuer` is the chain of the authority it is the log of.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod external;
 mod logs;
 mod open;
 mod reload;
+mod roots;
 mod settings;
 mod standalone;
 mod surgery;
@@ -31,6 +32,7 @@ pub use external::{CtLogSettings, CtLogs, DEFAULT_CTLOG_SECONDS};
 pub use logs::{Logs, Mounts, Retired, public_key_file};
 pub use open::{OpenError, Opened};
 pub use reload::{Occasion, Outcome, Reloader};
+pub use roots::RootsReloader;
 pub use settings::{
     AuditSettings, AuthorityFiles, AuthorityMemory, AuthoritySettings, DEFAULT_AUDIT_SECONDS,
     DEFAULT_RELOAD_SECONDS, Development, LOG_PREFIX, LedgerSettings, Limits, LogSettings,

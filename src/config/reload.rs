@@ -21,6 +21,12 @@ use crate::issuance::TrustedIssuers;
 pub struct Reloader {
     source: IssuersFile,
     issuers: Arc<TrustedIssuers>,
+    looked: Looked,
+}
+
+/// What is remembered of a file between two looks at it.
+#[derive(Debug)]
+pub(super) struct Looked {
     /// Of what was last judged, good or bad; nothing, if it could not be read.
     judged: Option<Fingerprint>,
     /// Of what was last seen.
@@ -65,7 +71,7 @@ pub(super) struct Read {
     pub(super) fingerprint: Fingerprint,
 }
 
-type Fingerprint = [u8; 32];
+pub(super) type Fingerprint = [u8; 32];
 
 impl Reloader {
     pub(super) const fn new(
@@ -76,8 +82,7 @@ impl Reloader {
         Self {
             source,
             issuers,
-            judged: Some(judged),
-            seen: Some(judged),
+            looked: Looked::judged(judged),
         }
     }
 
@@ -86,16 +91,9 @@ impl Reloader {
     pub fn look(&mut self, occasion: Occasion, now: OffsetDateTime) -> Outcome {
         let bytes = self.source.bytes();
         let found = bytes.as_ref().ok().map(|bytes| fingerprint(bytes));
-        let before = std::mem::replace(&mut self.seen, found);
-        if occasion == Occasion::Interval {
-            if found == self.judged {
-                return Outcome::Unchanged;
-            }
-            if found != before {
-                return Outcome::Settling;
-            }
+        if let Some(outcome) = self.looked.look(found, occasion) {
+            return outcome;
         }
-        self.judged = found;
         let current = self.issuers.current();
         let reloaded = bytes.and_then(|bytes| {
             let config = self.source.parse(bytes)?;
@@ -126,6 +124,35 @@ impl Reloader {
             tracing::error!(%error, generation, "issuers not reloaded: those in force stay");
         }
         Outcome::Refused
+    }
+}
+
+impl Looked {
+    /// This is in force.
+    pub(super) const fn judged(fingerprint: Fingerprint) -> Self {
+        Self {
+            judged: Some(fingerprint),
+            seen: Some(fingerprint),
+        }
+    }
+
+    /// What comes of this look, unless what was found is to be judged now.
+    pub(super) fn look(
+        &mut self,
+        found: Option<Fingerprint>,
+        occasion: Occasion,
+    ) -> Option<Outcome> {
+        let before = std::mem::replace(&mut self.seen, found);
+        if occasion == Occasion::Interval {
+            if found == self.judged {
+                return Some(Outcome::Unchanged);
+            }
+            if found != before {
+                return Some(Outcome::Settling);
+            }
+        }
+        self.judged = found;
+        None
     }
 }
 
@@ -186,7 +213,7 @@ impl IssuersFile {
     }
 }
 
-fn fingerprint(bytes: &[u8]) -> Fingerprint {
+pub(super) fn fingerprint(bytes: &[u8]) -> Fingerprint {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
     hash

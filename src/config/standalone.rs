@@ -31,7 +31,7 @@ struct LogServerSettings {
     metrics_listen: Option<SocketAddr>,
     /// The certificate of `listen`.
     tls: Option<Tls>,
-    /// How often the certificate is looked at, in seconds; 0 means on SIGHUP only.
+    /// How often the certificate and the roots are looked at, in seconds; 0 means on SIGHUP only.
     #[serde(default = "default_reload_seconds")]
     reload_seconds: u32,
     /// The PostgreSQL database it is in; without it, it is in a file.
@@ -185,7 +185,7 @@ impl LogConfig {
         ServerCertificate::load("listen", tls.resolved(&self.base), now).map(Some)
     }
 
-    /// How often the certificate is looked at.
+    /// How often the certificate and the roots are looked at.
     pub fn reload_interval(&self) -> Option<Duration> {
         let seconds = self.settings.reload_seconds;
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))

@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
+use super::reload::{Fingerprint, Looked};
 use super::{ConfigError, Occasion, Outcome, Tls};
 use crate::telemetry::metrics;
 
@@ -32,15 +33,6 @@ pub struct ServerCertificate {
     current: ArcSwap<CertifiedKey>,
     looked: Mutex<Looked>,
 }
-
-/// Of the files' bytes: what was last judged, and what was last seen.
-#[derive(Debug)]
-struct Looked {
-    judged: Option<Fingerprint>,
-    seen: Option<Fingerprint>,
-}
-
-type Fingerprint = [u8; 32];
 
 struct Files {
     certificate: Vec<u8>,
@@ -59,16 +51,13 @@ impl ServerCertificate {
         now: OffsetDateTime,
     ) -> Result<Arc<Self>, ConfigError> {
         let read = Files::read(&files)?;
-        let judged = Some(read.fingerprint);
+        let looked = Looked::judged(read.fingerprint);
         let (key, not_after) = read.pair(&files)?;
         let certificate = Self {
             listener,
             files,
             current: ArcSwap::from_pointee(key),
-            looked: Mutex::new(Looked {
-                judged,
-                seen: judged,
-            }),
+            looked: Mutex::new(looked),
         };
         certificate.tell(not_after, now);
         Ok(Arc::new(certificate))
@@ -80,16 +69,9 @@ impl ServerCertificate {
         let read = Files::read(&self.files);
         let found = read.as_ref().ok().map(|files| files.fingerprint);
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut looked.seen, found);
-        if occasion == Occasion::Interval {
-            if found == looked.judged {
-                return Outcome::Unchanged;
-            }
-            if found != before {
-                return Outcome::Settling;
-            }
+        if let Some(outcome) = looked.look(found, occasion) {
+            return outcome;
         }
-        looked.judged = found;
         drop(looked);
         match read.and_then(|read| read.pair(&self.files)) {
             Ok((key, not_after)) => {

@@ -15,7 +15,7 @@
 //! | `reads`, `proofs`, `records` | what is served of the stored tree, and what auditors read |
 //! | [`sequencer`], `turn` | the one task that appends, and how it shares a log with others |
 //! | [`store`] | where everything is kept |
-//! | [`chain`], [`submission`] | what others may submit |
+//! | [`chain`], [`submission`], `roots` | what others may submit |
 //! | `creation` | a new log |
 //! | [`moving`] | from a file to a server |
 //! | [`remote`] | somebody else's logs, in this one's place |
@@ -50,6 +50,7 @@ mod reads;
 mod records;
 pub mod recovery;
 pub mod remote;
+mod roots;
 pub mod sequencer;
 mod service;
 pub mod signer;
@@ -75,6 +76,7 @@ use config::{checked_origin, read_usages};
 use entry::{Entry, EntryBody, leaf_index_extension};
 use merkle::{HASH_LENGTH, Hash};
 use recovery::{RecoveryError, recover};
+use roots::accepted_roots;
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
 use signer::{LogSigner, LogVerifier};
 use std::sync::Arc;
@@ -119,12 +121,13 @@ struct Shared {
     origin: String,
     /// The chain above the authority's own certificates.
     own: Option<Own>,
-    policy: Policy,
+    policy: ArcSwap<Policy>,
 }
 
 struct Own {
     key_hash: Hash,
     chain: Arc<[Hash]>,
+    root: ChainCertificate,
 }
 
 impl Log {
@@ -163,15 +166,7 @@ impl Log {
                 error,
             })?;
         }
-        let mut roots = read_chain("roots", &chains.roots)?;
-        if let Some(root) = issuer.last()
-            && !roots
-                .iter()
-                .any(|other| other.fingerprint() == root.fingerprint())
-        {
-            roots.push(root.clone());
-        }
-
+        let roots = accepted_roots(issuer.last(), &chains.roots)?;
         let verifier = signer.verifier().clone();
         let (head, edge) = recover(&*store, &origin, &verifier).await?;
         let behind_ms = head.timestamp_ms.saturating_sub(milliseconds(now));
@@ -208,6 +203,7 @@ impl Log {
         let own = issuer.first().map(|first| Own {
             key_hash: first.key_hash(),
             chain: issuer.iter().map(ChainCertificate::fingerprint).collect(),
+            root: issuer.last().unwrap_or(first).clone(),
         });
         let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
         let policy = Policy {
@@ -228,7 +224,7 @@ impl Log {
             verifier,
             origin,
             own,
-            policy,
+            policy: ArcSwap::from_pointee(policy),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -244,7 +240,7 @@ impl Log {
         now: OffsetDateTime,
     ) -> Result<Appended, AppendError> {
         let own = self.shared.own.as_ref().ok_or(AppendError::NoAuthority)?;
-        let (not_after, window) = (precertificate.not_after(), self.shared.policy.window);
+        let (not_after, window) = (precertificate.not_after(), self.shared.policy.load().window);
         if !window.contains(not_after) {
             return Err(AppendError::Window { not_after, window });
         }
@@ -266,7 +262,7 @@ impl Log {
         };
         let shared = self.shared.clone();
         let accepted = tokio::task::spawn_blocking(move || {
-            let accepted = shared.policy.accept(submission, now);
+            let accepted = shared.policy.load().accept(submission, now);
             drop(permit);
             accepted
         });
@@ -300,7 +296,7 @@ impl Log {
     /// Whether certificates that end then are those it is for.
     #[must_use]
     pub fn is_for(&self, not_after: OffsetDateTime) -> bool {
-        self.shared.policy.window.contains(not_after)
+        self.shared.policy.load().window.contains(not_after)
     }
 
     /// Finishes what waits, closes the database and lets go of its lock. Every handle to this log is
@@ -349,11 +345,6 @@ impl Log {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.shared.reader
-    }
-
-    /// The roots submissions may lead to, in DER.
-    pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
-        self.shared.policy.roots.iter().map(ChainCertificate::der)
     }
 
     /// Rebuilds the whole log and compares; see [`check::check`].

@@ -37,6 +37,7 @@ mod provider;
 mod reading;
 mod reload;
 mod rfc6962;
+mod roots;
 mod schema;
 #[path = "../crash/seed.rs"]
 mod seed;

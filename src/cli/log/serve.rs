@@ -37,11 +37,11 @@ pub(super) async fn run(arguments: LogConfigArgument) -> Result<(), Failure> {
     // All ports are bound: whoever waits for this line may ask at each of them.
     tracing::info!(listen = %address, tls = certificate.is_some(), log = logs.config()?.origin, "serving the log");
     let shown = certificate.clone();
+    let mut roots = logs.roots_reloader(&log)?;
     let look = move |occasion| {
-        shown
-            .iter()
-            .map(|shown| shown.look(occasion, now()))
-            .collect()
+        let roots = roots.iter_mut().map(|roots| roots.look(occasion));
+        let shown = shown.iter().map(|shown| shown.look(occasion, now()));
+        roots.chain(shown).collect()
     };
     let following = tokio::spawn(follow(look, config.reload_interval(), hangup));
     let upkeep = tokio::spawn(upkeep.run(now));
