@@ -80,6 +80,28 @@ async fn the_process_dies_once_before_every_write_of_the_publisher() {
     every_call_once(Fault::Kill).await;
 }
 
+/// Two that write to one place would each undo what the other has done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_publisher_to_one_directory_is_refused_and_the_first_does_not_notice() {
+    let mut ground = Ground::prepare().await;
+    let server = ground.deployment.start();
+    let other = Deployment::create(&ground.provider);
+    let place = ground.place();
+    configure(&other, &format!("  publish: {{to: {}}}\n", place.display()));
+    let (is_well, said) = other.run(&["serve"]);
+    assert!(!is_well, "two publish to one place: {said}");
+    assert!(said.contains("another process publishes here"), "{said}");
+    let mut seen = Seen::default();
+    assert!(ground.issue(&mut seen).await);
+    ground.becomes(SEEDED + 1, "beside the other one").await;
+    server.kill();
+    // The lock ends with its holder. What it has published is still nobody else's.
+    let (is_well, said) = other.run(&["serve"]);
+    assert!(!is_well, "over another log: {said}");
+    assert!(said.contains("is not this log"), "{said}");
+    ground.is_found_clean();
+}
+
 /// Nobody who asks for a certificate hears of it, and the publisher comes back to it by itself.
 async fn every_call_once(fault: Fault) {
     let mut ground = Ground::prepare().await;

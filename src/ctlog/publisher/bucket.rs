@@ -1,13 +1,13 @@
 //! A bucket of an S3-compatible object store.
 
-use super::target::{Kind, Target, TargetError};
+use super::target::{Found, Kind, Target, TargetError};
 use super::{Config, PublishError};
 use futures_util::TryStreamExt as _;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{
-    Attribute, BackoffConfig, ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _,
-    PutOptions, PutPayload, RetryConfig,
+    Attribute, BackoffConfig, ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _, PutMode,
+    PutOptions, PutPayload, RetryConfig, UpdateVersion,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -124,7 +124,7 @@ pub(super) fn is_allowed_http(endpoint: &str, is_asked_for: bool) -> Result<bool
 
 #[async_trait::async_trait]
 impl Target for Bucket {
-    async fn get(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, TargetError> {
+    async fn get(&self, path: &str, limit: usize) -> Result<Option<Found>, TargetError> {
         let failed = |error| TargetError::new(path, error);
         let found = match self.store.get(&self.name(path)).await {
             Ok(found) => found,
@@ -134,20 +134,47 @@ impl Target for Bucket {
         if found.meta.size > limit as u64 {
             return Err(TargetError::new(path, format!("more than {limit} bytes")));
         }
-        let bytes = found.bytes().await.map_err(failed)?;
-        Ok(Some(bytes.to_vec()))
+        let version = found.meta.e_tag.clone();
+        let bytes = found.bytes().await.map_err(failed)?.to_vec();
+        Ok(Some(Found { bytes, version }))
     }
 
-    async fn put(&self, path: &str, bytes: Vec<u8>, kind: Kind) -> Result<(), TargetError> {
+    async fn put(
+        &self,
+        path: &str,
+        bytes: Vec<u8>,
+        kind: Kind,
+        over: Option<&Found>,
+    ) -> Result<bool, TargetError> {
         let mut options = PutOptions::default();
         let attributes = &mut options.attributes;
         attributes.insert(Attribute::ContentType, kind.content_type().into());
         attributes.insert(Attribute::CacheControl, kind.cache_control().into());
         let payload = PutPayload::from(bytes);
+        // `If-None-Match: *` for a new file, `If-Match` for one that was found.
+        options.mode = match over.map(|found| found.version.clone()) {
+            None => PutMode::Create,
+            Some(Some(e_tag)) => PutMode::Update(UpdateVersion {
+                e_tag: Some(e_tag),
+                version: None,
+            }),
+            Some(None) => PutMode::Overwrite,
+        };
         let name = self.name(path);
-        let put = self.store.put_opts(&name, payload, options);
-        put.await.map_err(|error| TargetError::new(path, error))?;
-        Ok(())
+        let put = self.store.put_opts(&name, payload.clone(), options.clone());
+        let put = match put.await {
+            // The operator has said that this store knows no conditions.
+            Err(Error::NotImplemented { .. }) => {
+                options.mode = PutMode::Overwrite;
+                self.store.put_opts(&name, payload, options).await
+            }
+            put => put,
+        };
+        match put {
+            Ok(_) => Ok(true),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+            Err(error) => Err(TargetError::new(path, error)),
+        }
     }
 
     async fn remove(&self, directory: &str) -> Result<(), TargetError> {

@@ -3,7 +3,7 @@
 //! A file is written beside its name, synchronised, moved to its name, and its directory is
 //! synchronised: after a power cut there is the whole file or none.
 
-use super::target::{Kind, Target, TargetError};
+use super::target::{Found, Kind, Target, TargetError};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ impl Directory {
 
 #[async_trait::async_trait]
 impl Target for Directory {
-    async fn get(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, TargetError> {
+    async fn get(&self, path: &str, limit: usize) -> Result<Option<Found>, TargetError> {
         let read = move |file: &Path| match File::open(file) {
             Ok(opened) => {
                 let mut bytes = Vec::new();
@@ -55,7 +55,8 @@ impl Target for Directory {
                 if bytes.len() > limit {
                     return Err(io::Error::other(format!("more than {limit} bytes")));
                 }
-                Ok(Some(bytes))
+                let version = None;
+                Ok(Some(Found { bytes, version }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -63,7 +64,14 @@ impl Target for Directory {
         self.run(path, read).await
     }
 
-    async fn put(&self, path: &str, bytes: Vec<u8>, _kind: Kind) -> Result<(), TargetError> {
+    /// Nobody else writes here: the directory is locked.
+    async fn put(
+        &self,
+        path: &str,
+        bytes: Vec<u8>,
+        _kind: Kind,
+        _over: Option<&Found>,
+    ) -> Result<bool, TargetError> {
         let write = move |file: &Path| {
             let directory = file.parent().unwrap_or(file);
             make(directory)?;
@@ -76,7 +84,8 @@ impl Target for Directory {
             fs::rename(&draft, file)?;
             File::open(directory)?.sync_all()
         };
-        self.run(path, write).await
+        self.run(path, write).await?;
+        Ok(true)
     }
 
     async fn remove(&self, directory: &str) -> Result<(), TargetError> {

@@ -15,20 +15,22 @@
 
 mod bucket;
 mod directory;
+mod error;
 mod target;
 
 pub use bucket::{Bucket, Credentials};
 pub use directory::Directory;
-pub use target::{Kind, Target, TargetError};
+pub use error::PublishError;
+pub use target::{Found, Kind, Target, TargetError};
 
 use super::checkpoint::{Checkpoint, CheckpointError, MAX_NOTE};
 use super::entry::TileLeaf;
-use super::guard::{GuardError, Rollback, check_seen};
+use super::guard::check_seen;
 use super::merkle::{
     Edge, HASH_LENGTH, Hash, TILE_LEVELS, TILE_WIDTH, edge_position, edge_width, leaf_hash,
     level_width, sha256, verify_consistency,
 };
-use super::recovery::{RecoveryError, edge_at};
+use super::recovery::edge_at;
 use super::store::{Head, StoreError};
 use super::tile::{FULL, TilePath};
 use super::upkeep::Clock;
@@ -62,59 +64,6 @@ pub struct Config {
     /// Whether the endpoint may be `http://` at an address on loopback.
     #[serde(default)]
     pub allow_http_loopback: bool,
-}
-
-/// Why something is not published.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// The settings do not name a target.
-    #[error("log.publish: {0}")]
-    Config(String),
-    /// The target fails.
-    #[error("cannot publish: {0}")]
-    Target(#[from] TargetError),
-    /// The database cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is a checkpoint already, and it is not ours.
-    #[error("what is published there is not this log: {0}")]
-    Foreign(CheckpointError),
-    /// There is a file already, and it is not ours.
-    #[error("{0} is published already, with other bytes; it is never overwritten")]
-    Conflict(String),
-    /// The database itself does not hold what it should.
-    #[error("entries from {0} do not make the tree that was signed; nothing of them is published")]
-    Damaged(u64),
-    /// The database cannot be made sense of.
-    #[error(transparent)]
-    Recovery(#[from] RecoveryError),
-    /// More is published than the database holds.
-    #[error(transparent)]
-    Rollback(#[from] Rollback),
-}
-
-impl PublishError {
-    /// Whether it may go away by itself.
-    const fn is_passing(&self) -> bool {
-        match self {
-            Self::Target(_) | Self::Store(_) => true,
-            Self::Config(_)
-            | Self::Foreign(_)
-            | Self::Conflict(_)
-            | Self::Damaged(_)
-            | Self::Recovery(_)
-            | Self::Rollback(_) => false,
-        }
-    }
-}
-
-impl From<GuardError> for PublishError {
-    fn from(error: GuardError) -> Self {
-        match error {
-            GuardError::Rollback(rollback) => Self::Rollback(rollback),
-            GuardError::Recovery(error) => Self::from_recovery(error),
-        }
-    }
 }
 
 /// Puts a log where others read it.
@@ -200,7 +149,7 @@ impl Publisher {
             });
             return Ok(());
         };
-        let note = String::from_utf8(note);
+        let note = String::from_utf8(note.bytes);
         let note = note.map_err(|_| PublishError::Foreign(CheckpointError::Malformed))?;
         let seen = Checkpoint::verify(&note, &shared.origin, &shared.verifier);
         let seen = seen.map_err(PublishError::Foreign)?;
@@ -242,9 +191,9 @@ impl Publisher {
         if progress.note.as_deref() != Some(note.as_str()) {
             // Somebody else may have published meanwhile, or taken everything away.
             let found = self.target.get(CHECKPOINT, MAX_NOTE).await?;
-            if found.as_deref() != progress.note.as_deref().map(str::as_bytes) {
-                self.progress = None;
-                self.issuers.clear();
+            let present = found.as_ref().map(|found| &*found.bytes);
+            if present != progress.note.as_deref().map(str::as_bytes) {
+                self.forget();
                 return Box::pin(self.publish(now)).await;
             }
             // A server that failed over to an older copy must not be published over what it forgot.
@@ -266,7 +215,14 @@ impl Publisher {
             }
             FailPoint::TilesPublished.reach();
             let bytes = note.clone().into_bytes();
-            self.target.put(CHECKPOINT, bytes, Kind::Checkpoint).await?;
+            // Over the one that these files belong to, and no other: a checkpoint never goes back.
+            let put = self
+                .target
+                .put(CHECKPOINT, bytes, Kind::Checkpoint, found.as_ref());
+            if !put.await? {
+                self.forget();
+                return Err(PublishError::Contended);
+            }
             FailPoint::CheckpointPublished.reach();
             self.supersede(progress.size, head.size, now);
             if let Some(progress) = &mut self.progress {
@@ -279,6 +235,12 @@ impl Publisher {
             .succeeded(head.size, now.unix_timestamp());
         self.sweep(now).await;
         Ok(())
+    }
+
+    /// Has the target looked at anew.
+    fn forget(&mut self) {
+        self.progress = None;
+        self.issuers.clear();
     }
 
     /// Publishes what comes, for as long as the log runs.
@@ -394,14 +356,18 @@ impl Publisher {
 
     /// Puts a file that never changes. One that is there already must be the same.
     async fn put_new(&self, path: String, bytes: Vec<u8>, kind: Kind) -> Result<(), PublishError> {
-        match self.target.get(&path, MAX_FILE).await? {
-            Some(found) if found == bytes => Ok(()),
-            Some(_) => Err(PublishError::Conflict(path)),
-            None => {
-                self.target.put(&path, bytes, kind).await?;
+        let mut found = self.target.get(&path, MAX_FILE).await?;
+        if found.is_none() {
+            if self.target.put(&path, bytes.clone(), kind, None).await? {
                 FailPoint::FilePublished.reach();
-                Ok(())
+                return Ok(());
             }
+            // Somebody else was faster.
+            found = self.target.get(&path, MAX_FILE).await?;
+        }
+        match found.is_some_and(|found| found.bytes == bytes) {
+            true => Ok(()),
+            false => Err(PublishError::Conflict(path)),
         }
     }
 
@@ -434,22 +400,6 @@ impl Publisher {
                 self.superseded.push_back((now, directory));
                 return;
             }
-        }
-    }
-}
-
-impl PublishError {
-    /// A store that cannot be read now may be readable later.
-    fn from_recovery(error: RecoveryError) -> Self {
-        match error {
-            RecoveryError::Store(error) => Self::Store(error),
-            error @ (RecoveryError::Origin { .. }
-            | RecoveryError::Key
-            | RecoveryError::Checkpoint(_)
-            | RecoveryError::HeadDiffers
-            | RecoveryError::Root
-            | RecoveryError::Edge(_)
-            | RecoveryError::Inconsistent { .. }) => Self::Recovery(error),
         }
     }
 }

@@ -3,17 +3,34 @@
 /// A place that others read from.
 ///
 /// What was put is durable when [`Target::put`] returns, and whoever reads meanwhile sees the whole
-/// old file or the whole new one. One publisher writes to a target.
+/// old file or the whole new one. One publisher writes to a target; a second one is kept out, or
+/// noticed by what it has changed.
 #[async_trait::async_trait]
 pub trait Target: Send + Sync + core::fmt::Debug {
     /// A file of at most `limit` bytes, or nothing where there is none.
-    async fn get(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, TargetError>;
+    async fn get(&self, path: &str, limit: usize) -> Result<Option<Found>, TargetError>;
 
-    /// Writes a file, over an older one if there is one.
-    async fn put(&self, path: &str, bytes: Vec<u8>, kind: Kind) -> Result<(), TargetError>;
+    /// Writes a file: a new one, or over exactly the one that was found. Returns whether it was written;
+    /// it was not, where there is another file by now.
+    async fn put(
+        &self,
+        path: &str,
+        bytes: Vec<u8>,
+        kind: Kind,
+        over: Option<&Found>,
+    ) -> Result<bool, TargetError>;
 
     /// Removes everything below `directory`. Nothing there is no error.
     async fn remove(&self, directory: &str) -> Result<(), TargetError>;
+}
+
+/// A file, and what the target tells it from other files of its name by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// The target's own mark of this version, if it has such.
+    pub version: Option<String>,
 }
 
 /// What readers are told of a file, where the target can tell them.

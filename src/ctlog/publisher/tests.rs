@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test relies on may panic")]
 
 use super::*;
+use crate::ctlog::guard::Rollback;
 use crate::ctlog::testing::{TestLog, at, log_entries, signer};
 use crate::ctlog::tile::TilePath as Tile;
 use ct_merkle::RootHash;
@@ -29,6 +30,13 @@ struct Inner {
     fault: Option<(usize, Fault)>,
     operations: usize,
     puts: Vec<String>,
+    /// What somebody else writes just before the next put to its name.
+    meanwhile: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a store tells versions of a file by.
+fn version(bytes: &[u8]) -> String {
+    format!("{:?}", sha256(bytes))
 }
 
 impl Shelf {
@@ -74,14 +82,31 @@ impl Shelf {
 
 #[async_trait::async_trait]
 impl Target for Shelf {
-    async fn get(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, TargetError> {
+    async fn get(&self, path: &str, limit: usize) -> Result<Option<Found>, TargetError> {
         let found = self.operate(path, |inner| inner.files.get(path).cloned())?;
         assert!(found.as_ref().is_none_or(|found| found.len() <= limit));
-        Ok(found)
+        Ok(found.map(|bytes| Found {
+            version: Some(version(&bytes)),
+            bytes,
+        }))
     }
 
-    async fn put(&self, path: &str, bytes: Vec<u8>, kind: Kind) -> Result<(), TargetError> {
+    async fn put(
+        &self,
+        path: &str,
+        bytes: Vec<u8>,
+        kind: Kind,
+        over: Option<&Found>,
+    ) -> Result<bool, TargetError> {
         self.operate(path, |inner| {
+            // Another publisher, in the last moment.
+            if let Some(meanwhile) = inner.meanwhile.remove(path) {
+                inner.files.insert(path.to_owned(), meanwhile);
+            }
+            let present = inner.files.get(path).map(|present| version(present));
+            if present != over.and_then(|found| found.version.clone()) {
+                return false;
+            }
             if kind == Kind::Checkpoint {
                 assert_eq!(path, CHECKPOINT);
                 check_whole(&inner.files, &bytes);
@@ -90,6 +115,7 @@ impl Target for Shelf {
             }
             inner.puts.push(path.to_owned());
             inner.files.insert(path.to_owned(), bytes);
+            true
         })
     }
 
@@ -214,6 +240,68 @@ async fn every_published_checkpoint_finds_its_whole_tree_and_nothing_ever_change
         shelf.files()[CHECKPOINT],
         log.reader().checkpoint().await.unwrap().into_bytes()
     );
+}
+
+#[tokio::test]
+async fn no_publisher_puts_its_checkpoint_over_that_of_another() {
+    let test = TestLog::create().await;
+    let log = test.open().await;
+    let (shelf, others) = (Shelf::default(), Shelf::default());
+    let mut publisher = publisher(&log, &shelf);
+    publisher.publish(at(1)).await.unwrap();
+    log_entries(&log, 0..5, at(1)).await;
+    self::publisher(&log, &others).publish(at(1)).await.unwrap();
+    log_entries(&log, 5..9, at(1)).await;
+
+    // The other one is behind, and its checkpoint comes between our look and our put.
+    let theirs = others.files();
+    let note = theirs[CHECKPOINT].clone();
+    for (path, bytes) in &theirs {
+        if path != CHECKPOINT {
+            shelf.set(path, bytes);
+        }
+    }
+    let meanwhile = BTreeMap::from([(CHECKPOINT.to_owned(), note.clone())]);
+    shelf.0.lock().unwrap().meanwhile = meanwhile;
+    let contended = publisher.publish(at(2)).await.unwrap_err();
+    assert_eq!(contended, PublishError::Contended);
+    assert!(contended.is_passing());
+    assert_eq!(shelf.files()[CHECKPOINT], note, "written over unseen");
+    publisher.publish(at(3)).await.unwrap();
+    assert_eq!(published_size(&shelf), Some(9));
+
+    // The other one is ahead by what is not in this database: that is found, and not written over.
+    let test = TestLog::create().await;
+    let ahead = test.open().await;
+    log_entries(&ahead, 0..12, at(1)).await;
+    let note = ahead.reader().checkpoint().await.unwrap().into_bytes();
+    let meanwhile = BTreeMap::from([(CHECKPOINT.to_owned(), note.clone())]);
+    shelf.0.lock().unwrap().meanwhile = meanwhile;
+    log_entries(&log, 9..10, at(4)).await;
+    let contended = publisher.publish(at(4)).await.unwrap_err();
+    assert_eq!(contended, PublishError::Contended);
+    let rollback = publisher.publish(at(5)).await.unwrap_err();
+    assert!(matches!(rollback, PublishError::Rollback(_)), "{rollback}");
+    assert_eq!(shelf.files()[CHECKPOINT], note);
+
+    // A tile that somebody puts first: the same is no trouble, another one stops the publisher.
+    let name = "tile/0/000.p/12";
+    let shelf = Shelf::default();
+    self::publisher(&ahead, &shelf)
+        .publish(at(1))
+        .await
+        .unwrap();
+    let tile = shelf.files()[name].clone();
+    for (bytes, is_same) in [(tile, true), (vec![1], false)] {
+        let shelf = Shelf::default();
+        let meanwhile = BTreeMap::from([(name.to_owned(), bytes)]);
+        shelf.0.lock().unwrap().meanwhile = meanwhile;
+        let published = self::publisher(&ahead, &shelf).publish(at(2)).await;
+        match is_same {
+            true => published.unwrap(),
+            false => assert_eq!(published, Err(PublishError::Conflict(name.to_owned()))),
+        }
+    }
 }
 
 /// K8 to K10, at every single operation of the target, done and not done; once by the same process

@@ -6,6 +6,7 @@ Everything is read by code of its own, from the bytes up; nothing here is the pr
 import base64
 import functools
 import hashlib
+import http.client
 import http.server
 import json
 import os
@@ -195,10 +196,7 @@ class Stage:
         cosigner = self.start_witness(verifier)
         self.witness_key = note_key(cosigner, WITNESS, 4)
         witness = f"  witnesses: [{{url: 'http://127.0.0.1:{self.witness_port}', public-key: {cosigner}, allow-http-loopback: true}}]\n"
-        bucket = (
-            f"  publish: {{to: 's3://{BUCKET}/prod/log', endpoint: '{self.s3_url}', region: us-east-1, "
-            "path-style: true, credentials: keys, allow-http-loopback: true}\n"
-        )
+        bucket = published_at(self.s3_url)
         self.configure(bucket + witness)
 
         self.serve()
@@ -209,6 +207,26 @@ class Stage:
         kind = self.s3.head_object(Bucket=BUCKET, Key="prod/log/checkpoint")
         assert kind["ContentType"] == "text/plain; charset=utf-8", kind
         print("published to the store, cosigned, and read back")
+
+        # Another publisher that is behind puts its checkpoint between the server's look and its put.
+        behind = self.in_bucket("checkpoint")
+        self.issue(2)
+        self.published(self.in_bucket, self.issued)
+        self.stop()
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Meddler) as meddler:
+            meddler.stage, meddler.behind, meddler.statuses = self, behind, []
+            threading.Thread(target=meddler.serve_forever, daemon=True).start()
+            self.configure(published_at(f"http://127.0.0.1:{meddler.server_port}") + witness)
+            self.serve()
+            self.issue(2)
+            until("a refused checkpoint", lambda: 412 in meddler.statuses)
+            self.published(self.in_bucket, self.issued)
+            self.stop()
+            meddler.shutdown()
+        assert meddler.statuses[0] == 412, meddler.statuses
+        self.configure(bucket + witness)
+        self.serve()
+        print("a checkpoint that another publisher exchanged was not written over unseen")
 
         for round in range(3):
             stop = threading.Timer(0.3 + round * 0.4, self.server.kill)
@@ -278,6 +296,44 @@ class Stage:
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
+
+
+class Meddler(QuietHandler):
+    """The store, but that somebody else exchanges the checkpoint just before it is first put."""
+
+    def pass_on(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        is_checkpoint = self.command == "PUT" and self.path.endswith("/checkpoint")
+        server = self.server
+        meddles = is_checkpoint and not server.statuses
+        if meddles:
+            server.stage.s3.put_object(Bucket=BUCKET, Key="prod/log/checkpoint", Body=server.behind)
+        upstream = http.client.HTTPConnection("127.0.0.1", server.stage.s3_port, timeout=PATIENCE)
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        reply = upstream.getresponse()
+        content = reply.read()
+        upstream.close()
+        if meddles:
+            assert server.stage.in_bucket("checkpoint") == server.behind, "written over unseen"
+        if is_checkpoint:
+            server.statuses.append(reply.status)
+        self.send_response(reply.status)
+        for name, value in reply.getheaders():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("content-length", reply.getheader("content-length") or str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = pass_on
+
+
+def published_at(url):
+    """The setting that publishes to a store at this address."""
+    return (
+        f"  publish: {{to: 's3://{BUCKET}/prod/log', endpoint: '{url}', region: us-east-1, "
+        "path-style: true, credentials: keys, allow-http-loopback: true}\n"
+    )
 
 
 class Missing(Exception):
