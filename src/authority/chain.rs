@@ -247,12 +247,8 @@ impl Chain {
                 .get_extension::<ExtendedKeyUsage>()
                 .map_err(|_| ChainError::Malformed { position })?;
             let signs_code = purposes.as_ref().map(|(_, purposes)| {
-                purposes
-                    .0
-                    .contains(&const_oid::db::rfc5280::ID_KP_CODE_SIGNING)
-                    || purposes
-                        .0
-                        .contains(&const_oid::db::rfc5280::ANY_EXTENDED_KEY_USAGE)
+                let mut purposes = purposes.0.iter();
+                purposes.any(|purpose| *purpose == const_oid::db::rfc5280::ID_KP_CODE_SIGNING)
             });
             let is_intermediate_issuer = below == 0 && self.certificates.len() > 1;
             if signs_code == Some(false) || (is_intermediate_issuer && signs_code.is_none()) {

@@ -27,6 +27,8 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub(super) issuers: Vec<(Which, Terms)>,
+    /// Those of a type that nobody knows: refused, also where a pattern of `issuers` matches.
+    pub(super) refused: Vec<Which>,
     /// The environments that are served, or all.
     pub(super) environments: Option<Vec<String>>,
     pub(super) pod: PodFiles,
@@ -75,6 +77,7 @@ impl Config {
                 Which::Matching(pattern) => pattern.matches(CLUSTER),
             });
         let mut issuers: Vec<(Which, Terms)> = Vec::new();
+        let mut refused = Vec::new();
         for (key, draft) in fixed.into_iter().chain(patterns) {
             let located = |message: String| ConfigError {
                 line: line_of(text, &key),
@@ -83,7 +86,8 @@ impl Config {
             let completed = complete(draft, &providers, knows_cluster).map_err(located)?;
             let (which, terms) = match completed {
                 Completed::Issuer(which, terms) => (which, *terms),
-                Completed::Unknown(name) => {
+                Completed::Unknown(which, name) => {
+                    refused.push(which);
                     warnings.push(format!(
                         "{key}: the type {name:?} is not supported, so tokens of this issuer are refused"
                     ));
@@ -109,6 +113,7 @@ impl Config {
         }
         Ok(Self {
             issuers,
+            refused,
             environments: None,
             pod: PodFiles::default(),
             warnings,
@@ -140,7 +145,7 @@ impl Config {
 enum Completed {
     Issuer(Which, Box<Terms>),
     /// Of a type that nobody knows.
-    Unknown(String),
+    Unknown(Which, String),
 }
 
 fn complete(
@@ -171,7 +176,7 @@ fn complete(
             }
         },
         DraftKind::BuiltIn(name) => Kind::BuiltIn(name, built_in(name)?),
-        DraftKind::Unknown(name) => return Ok(Completed::Unknown(name)),
+        DraftKind::Unknown(name) => return Ok(Completed::Unknown(which, name)),
     };
     let in_cluster = if let (Which::Fixed(url), Kind::Kubernetes(_)) = (&which, &kind) {
         in_cluster.unwrap_or_else(|| knows_cluster || is_cluster(url))

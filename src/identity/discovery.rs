@@ -66,7 +66,9 @@ impl Source {
     /// The address of the key set: on the issuer's own host, or on the one that is named for it, in the
     /// configuration or among those known to keep their keys elsewhere.
     fn keys_url(&self, document: &Document, issuer: &str) -> Result<Url, ProviderError> {
-        let refused = ProviderError::Discovery("names a key set at an address that is not allowed");
+        let refused = ProviderError::Discovery(
+            "names a key set at an address that is not allowed; one on another host than the issuer's needs jwks-host",
+        );
         let url = Url::parse(&document.keys_url)
             .map_err(|_| ProviderError::Discovery("names a key set without an address"))?;
         let own = Url::parse(issuer).map_err(|_| refused.clone())?;

@@ -76,33 +76,37 @@ impl Keys {
         token: &mut UnverifiedToken<'_>,
         now: OffsetDateTime,
     ) -> Result<SignedPayload, VerifyError> {
-        match self.try_held(token, now) {
+        let (error, tried) = match self.try_held(token, now) {
             Some(Ok(payload)) => return Ok(payload),
-            Some(Err((error, tried))) => {
-                // Perhaps by a key that is newer than ours.
-                self.wait_for_refresh(now).await;
-                return match self.held.load_full() {
-                    Some(held) if !Arc::ptr_eq(&held, &tried) => {
-                        token.verify(&held.keys).map_err(VerifyError::Signature)
-                    }
-                    // The key may be one that the provider cannot tell us of at the moment.
-                    _ if error == SignatureError::Key && self.is_failing() => {
-                        Err(VerifyError::Provider(self.failure()))
-                    }
-                    _ => Err(VerifyError::Signature(error)),
+            Some(Err(bad)) => bad,
+            None => {
+                if self.is_failing() && self.usable(now).is_some() {
+                    // Known to be in trouble: the old keys serve while somebody tries again.
+                    self.start_refresh(now);
+                } else {
+                    self.wait_for_refresh(now).await;
+                }
+                let Some(held) = self.usable(now) else {
+                    return Err(VerifyError::Provider(self.failure()));
                 };
+                match token.verify(&held.keys) {
+                    Ok(payload) => return Ok(payload),
+                    Err(error) => (error, held),
+                }
             }
-            None => {}
-        }
-        if self.is_failing() && self.usable(now).is_some() {
-            // Known to be in trouble: the old keys serve while somebody tries again.
-            self.start_refresh(now);
-        } else {
-            self.wait_for_refresh(now).await;
-        }
-        match self.usable(now) {
-            Some(held) => token.verify(&held.keys).map_err(VerifyError::Signature),
-            None => Err(VerifyError::Provider(self.failure())),
+        };
+        // Perhaps by a key that is newer than ours.
+        let could_wait = self.wait_for_refresh(now).await;
+        match self.held.load_full() {
+            Some(held) if !Arc::ptr_eq(&held, &tried) => {
+                token.verify(&held.keys).map_err(VerifyError::Signature)
+            }
+            // The key may be one that the provider cannot tell us of at the moment, or that there was no
+            // place to wait for.
+            _ if error == SignatureError::Key && (self.is_failing() || !could_wait) => {
+                Err(VerifyError::Provider(self.failure()))
+            }
+            _ => Err(VerifyError::Signature(error)),
         }
     }
 
@@ -146,15 +150,17 @@ impl Keys {
         failed.unwrap_or(ProviderError::AskedBefore)
     }
 
-    async fn wait_for_refresh(self: &Arc<Self>, now: OffsetDateTime) {
+    /// False, if too many wait already.
+    async fn wait_for_refresh(self: &Arc<Self>, now: OffsetDateTime) -> bool {
         // Callers of a slow provider must not take the places of all others.
         let Ok(_place) = self.waiting.try_acquire() else {
-            return;
+            return false;
         };
         if let Some(mut running) = self.start_refresh(now) {
             // Nothing is ever sent; the error says that the sender is gone.
             while running.changed().await.is_ok() {}
         }
+        true
     }
 
     /// The refresh that is running, or a new one, unless the issuer was asked just now. It runs on

@@ -2,9 +2,9 @@
 //!
 //! Who may write tokens can invent issuers below a pattern, so this is the one place where a
 //! stranger makes us remember something. It is kept apart from the fixed issuers; no pattern may
-//! fill it; an issuer that has proved itself is not pushed out by one that has not; and a newcomer
-//! gets a place only where the last one had its ten seconds, so that inventing issuers does not
-//! make us knock at a provider's door ever faster.
+//! fill it; strangers push out one another, and an issuer that has proved itself only where its
+//! pattern is full of such; and a newcomer gets a place only where the last one had its ten seconds,
+//! so that inventing issuers does not make us knock at a provider's door ever faster.
 
 use super::keys::{Keys, MIN_INTERVAL};
 use super::outbound::ProviderError;
@@ -88,11 +88,16 @@ fn make_room(
     let crowded = if count(pattern) >= MAX_PER_PATTERN {
         pattern
     } else if entries.len() >= MAX_TOTAL {
-        // The pattern that has most gives one up.
-        let patterns = entries.values().map(|entry| entry.pattern);
-        patterns
-            .max_by_key(|pattern| count(*pattern))
-            .unwrap_or(pattern)
+        // Of the patterns that have strangers the one that has most issuers gives one up. Where there
+        // is no stranger, a pattern that has any makes room for its own.
+        let largest = |among: &dyn Fn(&Entry) -> bool| {
+            let entries = entries.values().filter(|entry| among(entry));
+            let patterns = entries.map(|entry| entry.pattern);
+            patterns.max_by_key(|pattern| count(*pattern))
+        };
+        let own = Some(pattern).filter(|pattern| count(*pattern) > 0);
+        let crowded = largest(&|entry| !entry.keys.is_proven()).or(own);
+        crowded.or_else(|| largest(&|_| true)).unwrap_or(pattern)
     } else {
         return Ok(());
     };
@@ -201,6 +206,21 @@ mod tests {
         assert!(!crowd.enter("another", 0, 110, false));
         assert!(crowd.enter("another", 0, 111, false));
         assert!(!crowd.knows("newcomer", 112) && crowd.knows("proven2", 112));
+    }
+
+    #[test]
+    fn strangers_under_one_pattern_push_out_the_proven_of_another() {
+        let crowd = Crowd::new();
+        for number in 0..256 {
+            let pattern = number / 64;
+            assert!(crowd.enter(&format!("proven{number}"), pattern, 0, true));
+        }
+        for second in 1..200 {
+            crowd.enter(&format!("stranger{second}"), 9, second, false);
+        }
+        let lost = (0..256).filter(|number| !crowd.knows(&format!("proven{number}"), 200));
+        assert_eq!(lost.count(), 1, "one place for a pattern that had none");
+        assert_eq!(crowd.size(), MAX_TOTAL);
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub struct Issuers {
     fixed: HashMap<String, (Arc<Trusted>, Arc<Keys>)>,
     /// No two of them match one issuer, so their order means nothing.
     patterns: Vec<(Pattern, Arc<Trusted>)>,
+    /// Listed, and of a type that nobody knows; no pattern takes them.
+    refused: Vec<Which>,
     matched: Arc<MatchedIssuers>,
     configured: Vec<ConfiguredIssuer>,
     /// What all this was made from.
@@ -143,6 +145,7 @@ impl Issuers {
         let mut issuers = Self {
             fixed: HashMap::new(),
             patterns: Vec::new(),
+            refused: config.refused,
             matched: Arc::default(),
             configured: Vec::new(),
             entries: config.issuers.clone(),
@@ -236,6 +239,13 @@ impl Issuers {
         if let Some((trusted, keys)) = self.fixed.get(issuer) {
             trusted.check_served()?;
             return Ok((Arc::clone(trusted), Arc::clone(keys)));
+        }
+        let is_refused = |which: &Which| match which {
+            Which::Fixed(url) => url == issuer,
+            Which::Matching(pattern) => pattern.matches(issuer),
+        };
+        if self.refused.iter().any(is_refused) {
+            return Err(IdentityError::UnknownIssuer);
         }
         if let Some((pattern, keys)) = self.matched.known(issuer, now) {
             let found = self.patterns.get(pattern);

@@ -65,8 +65,8 @@ pub enum ProviderError {
     /// A key set that cannot be used.
     #[error(transparent)]
     Keys(#[from] super::jwks::KeySetError),
-    /// It failed a moment ago and is not asked again so soon.
-    #[error("the provider was asked a moment ago, without success")]
+    /// It failed a moment ago and is not asked again so soon, or too many wait for its answer.
+    #[error("the provider was asked a moment ago, and has not answered with a key set")]
     AskedBefore,
     /// Our own cluster's certificate authority.
     #[error("the cluster's certificate authority {0}")]

@@ -132,7 +132,8 @@ fn decode(part: &str) -> Result<Vec<u8>, MalformedToken> {
 const PAYLOAD: Limits = Limits {
     depth: 16,
     members: 256,
-    items: 128,
+    // Entra ID lists up to 200 groups of a person.
+    items: 256,
     text: 8192,
 };
 

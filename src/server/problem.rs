@@ -22,7 +22,7 @@ use crate::authority::AuthorityError;
 use crate::certificate::profile::ProfileError;
 use crate::ctlog::remote::RemoteError;
 use crate::ctlog::{AppendError, NotLogged};
-use crate::identity::{ClaimError, IdentityError, PrincipalError};
+use crate::identity::{ClaimError, IdentityError, PrincipalError, RenderError};
 use crate::issuance::{IssueError, Limited};
 use crate::possession::PossessionError;
 use crate::telemetry::{Outcome, audit, metrics};
@@ -297,10 +297,14 @@ const fn identity_reason(error: &IdentityError) -> Reason {
         IdentityError::Principal(error) => match error {
             PrincipalError::Claim(error) => claim_reason(error),
             PrincipalError::Unverified => Reason::EmailUnverified,
-            PrincipalError::NameTemplate(_) | PrincipalError::Template { .. } => {
-                Reason::ClaimMissing
-            }
-            PrincipalError::Name(_)
+            PrincipalError::NameTemplate(RenderError::Missing(_))
+            | PrincipalError::Template {
+                error: RenderError::Missing(_),
+                ..
+            } => Reason::ClaimMissing,
+            PrincipalError::NameTemplate(_)
+            | PrincipalError::Template { .. }
+            | PrincipalError::Name(_)
             | PrincipalError::Subject(_)
             | PrincipalError::Value { .. }
             | PrincipalError::Origin(_) => Reason::IdentityInvalid,

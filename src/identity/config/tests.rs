@@ -1,6 +1,7 @@
 use super::*;
 use crate::certificate::extensions::Extension;
 use crate::identity::issuer::IssuerUrl;
+use crate::identity::{IdentityError, Issuers, Patience};
 
 /// The idioms of files written for Fulcio: anchors under a key nobody knows, aliases as values and,
 /// without a space before the colon, as keys.
@@ -577,6 +578,24 @@ fn a_type_that_nobody_knows_issues_or_keeps_the_others_from_it() {
     assert_eq!(config.issuers.len(), 1);
     assert_eq!(config.warnings().len(), 1);
     assert!(config.warnings()[0].contains("custom") && config.warnings()[0].contains(url));
+}
+
+#[test]
+fn a_listed_issuer_of_unknown_type_is_taken_through_a_pattern() {
+    let text = "oidc-issuers:\n  https://issuer.example/one:\n    issuer-url: https://issuer.example/one\n    \
+                client-id: sigstore\n    type: custom\n    challenge-claim: sub\n\
+                meta-issuers:\n  https://issuer.example/*:\n    client-id: sigstore\n    type: uri\n    \
+                subject-domain: https://issuer.example\n";
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let config = read(text).unwrap();
+    let issuers = Issuers::new(config, Patience::default()).unwrap();
+    let now = time::macros::datetime!(2026-01-01 00:00 UTC);
+    let found = issuers.find("https://issuer.example/one", now);
+    assert!(
+        matches!(found, Err(IdentityError::UnknownIssuer)),
+        "{found:?}"
+    );
+    assert!(issuers.find("https://issuer.example/two", now).is_ok());
 }
 
 #[test]

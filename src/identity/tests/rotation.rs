@@ -187,6 +187,23 @@ async fn an_outage_of_the_provider_is_ours_at_once_or_hidden_for_ever() {
 }
 
 #[tokio::test]
+async fn a_key_that_came_during_an_outage_is_refused_for_good() {
+    let (old, new) = (TestKey::new("k", 1), TestKey::new("l", 2));
+    let provider = Provider::start(&[&old]).await;
+    let issuers = trusting(&[&provider]);
+    assert!(verdict(&issuers, &provider, &old, 0).await.is_ok());
+    provider.publish(&[&new]);
+    provider.fail(StatusCode::SERVICE_UNAVAILABLE, "");
+    for second in [HOUR, HOUR + 20] {
+        let unknown = verdict(&issuers, &provider, &new, second).await;
+        assert_eq!(fault(unknown), ProviderError::Status(503), "{second}");
+    }
+    // Back again: the first token with the new key is waited for, not refused.
+    provider.recover();
+    assert!(verdict(&issuers, &provider, &new, HOUR + 40).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_dead_or_slow_provider_holds_up_another() {
     let key = TestKey::new("k", 1);
     let (dead, slow) = (
