@@ -4,7 +4,7 @@
 use super::chain::ChainError;
 use super::config::Window;
 use super::entry::EntryError;
-use super::guard::{GuardError, Rollback};
+use super::guard::{GuardError, Rollback, WAY_OUT};
 use super::high_water::HighWaterError;
 use super::recovery::RecoveryError;
 use super::signer::KeyError;
@@ -160,7 +160,7 @@ pub enum Fatal {
     /// The database was restored or has failed over to an older copy. What it lacks was signed and
     /// may have been seen; signing on would fork the log.
     #[error(
-        "the database has a tree of {found} entries that is not grown from the {seen} this process knows: it was restored, or is an older copy"
+        "the database has a tree of {found} entries that is not grown from the {seen} this process knows: it was restored, or is an older copy. {WAY_OUT}"
     )]
     Behind {
         /// Entries of the tree this process knows.

@@ -115,4 +115,5 @@ pub async fn adopt(config: &Config, path: &Path, verifier: &LogVerifier) -> Resu
     Ok(head.size)
 }
 
-const WAY_OUT: &str = "This log is over: put the newest database back, or retire the log and start a new one with a new key (docs/log.md, \"Restored from a backup\")";
+/// What is to be done about it, for whoever finds it out.
+pub(super) const WAY_OUT: &str = "This log is over: put the newest database back, or retire the log and start a new one with a new key (docs/log.md, \"Restored from a backup\")";

@@ -340,7 +340,7 @@ impl Sequencer {
 
     /// Raises the high-water mark to a head that was committed; until then nobody is answered. Whatever
     /// others committed before is below it.
-    async fn mark(&mut self, head: &Head) -> Result<(), Refused> {
+    pub(super) async fn mark(&mut self, head: &Head) -> Result<(), Refused> {
         let Some(high_water) = &mut self.high_water else {
             return Ok(());
         };

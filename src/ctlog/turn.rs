@@ -57,7 +57,15 @@ impl Sequencer {
             Ok(None) => return Ok(Ok(false)),
             Err(error) => return Ok(Err(error)),
         };
-        let edge = self.checked_edge(&turn, &seen).map_err(Refused::Fatal)?;
+        let edge = match self.checked_edge(&turn, &seen) {
+            Ok(edge) => edge,
+            Err(fatal) => {
+                // What was seen may be others' and above our own mark. Whoever starts this process again
+                // must not find that it has forgotten.
+                self.mark(&seen).await?;
+                return Err(Refused::Fatal(fatal));
+            }
+        };
         let Turn {
             head,
             tiles: _,
