@@ -20,7 +20,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
 pub use readers::Readers;
-pub use session::wait;
+pub use session::{check_writable, wait};
 pub use verdict::{Verdict, verdict};
 
 /// Where the server is and who we are to it. Shown without the password.

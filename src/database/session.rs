@@ -75,6 +75,22 @@ pub(super) async fn prepare(connection: &mut PgConnection) -> Result<(), Databas
     Ok(())
 }
 
+/// Checks the `transaction_read_only` of a question that was answered: a server that was made to take no
+/// writes, or is a standby by now, still answers over connections from before.
+///
+/// # Errors
+/// [`DatabaseError::Setting`].
+pub fn check_writable(transaction_read_only: &str) -> Result<(), DatabaseError> {
+    match transaction_read_only {
+        "off" => Ok(()),
+        found => Err(DatabaseError::Setting {
+            setting: "transaction_read_only",
+            found: found.to_owned(),
+            wanted: "off",
+        }),
+    }
+}
+
 /// Lets a session take its time, for work that nobody waits for.
 pub async fn unhurried(connection: &mut PgConnection) -> Result<(), DatabaseError> {
     let settings = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;";

@@ -16,7 +16,9 @@ use sqlx::{AssertSqlSafe, Connection as _, FromRow as _, Row as _};
 use super::row::{COLUMNS, Entry, Stored};
 use super::store::{Numbered, Store, Writing};
 use super::{LedgerError, Query, Row};
-use crate::database::{DatabaseError, Readers, Server, Verdict, check_tables, verdict, wait};
+use crate::database::{
+    DatabaseError, Readers, Server, Verdict, check_tables, check_writable, verdict, wait,
+};
 
 /// A ledger in a database.
 #[derive(Debug)]
@@ -175,8 +177,15 @@ impl Store for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {
-        let question = || sqlx::query("SELECT id FROM ledger.certificates LIMIT 1");
-        self.readers.rows(question).await?;
+        let question = || {
+            sqlx::query(
+                "SELECT current_setting('transaction_read_only'), EXISTS (SELECT 1 FROM ledger.certificates)",
+            )
+        };
+        let rows = self.readers.rows(question).await?;
+        for row in rows {
+            check_writable(row.try_get(0).map_err(LedgerError::Read)?)?;
+        }
         Ok(())
     }
 

@@ -36,6 +36,44 @@ impl Cluster {
 
     /// A new one, to be stopped and started at will.
     pub(crate) fn start() -> Self {
+        let cluster = Self::place();
+        cluster.run(
+            "initdb",
+            &[
+                "--auth=trust",
+                "--username=vouchsafe",
+                "--encoding=UTF8",
+                "--no-sync",
+            ],
+        );
+        cluster.start_again();
+        cluster
+    }
+
+    /// A standby that streams from this one, at a port of its own. It calls itself `standby`, for
+    /// settings that name one.
+    pub(crate) fn standby(&self) -> Self {
+        let standby = Self::place();
+        let primary = format!(
+            "host=127.0.0.1 port={} user=vouchsafe application_name=standby",
+            self.port
+        );
+        standby.run(
+            "pg_basebackup",
+            &[
+                "--dbname",
+                &primary,
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+            ],
+        );
+        standby.start_again();
+        standby
+    }
+
+    /// A port, a directory without data, and who clears it away.
+    fn place() -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("vouchsafe-postgres-{}-{number}", std::process::id());
@@ -61,24 +99,13 @@ impl Cluster {
             .stderr(Stdio::null())
             .spawn()
             .expect("a shell");
-        let cluster = Self {
+        Self {
             port: free_port(),
             directory,
             binaries,
             databases: AtomicU32::new(0),
             guard,
-        };
-        cluster.run(
-            "initdb",
-            &[
-                "--auth=trust",
-                "--username=vouchsafe",
-                "--encoding=UTF8",
-                "--no-sync",
-            ],
-        );
-        cluster.start_again();
-        cluster
+        }
     }
 
     /// Where it listens.
@@ -140,6 +167,44 @@ impl Cluster {
             assert!(begun.elapsed() < LIMIT, "not ready: {}", self.talk());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Comes to where another one was that has been stopped, as a failover does it. What it is, standby
+    /// or primary, it stays.
+    pub(crate) fn move_to(&mut self, port: u16) {
+        self.run("pg_ctl", &["-m", "fast", "stop"]);
+        self.port = port;
+        self.start_again();
+    }
+
+    /// Makes a standby a primary.
+    pub(crate) fn promote(&self) {
+        self.run("pg_ctl", &["-w", "promote"]);
+    }
+
+    /// Changes the server's configuration while it runs.
+    pub(crate) fn set(&self, setting: &str, value: &str) {
+        self.sql(
+            "postgres",
+            &format!("ALTER SYSTEM SET {setting} = '{value}'"),
+        );
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        self.until(&format!("current_setting('{setting}') = '{value}'"));
+    }
+
+    /// Waits until a condition holds, in SQL and asked over a new connection each time.
+    pub(crate) fn until(&self, condition: &str) {
+        let begun = Instant::now();
+        while self.sql("postgres", &format!("SELECT {condition}")) != "t" {
+            assert!(begun.elapsed() < LIMIT, "{condition}: {}", self.talk());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until a standby of this one has everything that is here.
+    pub(crate) fn until_all_is_in(&self, standby: &Self) {
+        let here = self.sql("postgres", "SELECT pg_current_wal_lsn()");
+        standby.until(&format!("pg_last_wal_replay_lsn() >= '{here}'"));
     }
 
     /// What the server wrote.

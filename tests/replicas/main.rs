@@ -16,6 +16,7 @@ mod harness;
 #[allow(dead_code, reason = "the tests of crashes use the rest")]
 #[path = "../crash/log.rs"]
 mod log;
+mod standby;
 #[allow(dead_code, reason = "the tests of crashes use the rest")]
 #[path = "../crash/tree.rs"]
 mod tree;

@@ -21,7 +21,7 @@ use super::{
     hash_from, signed, unsigned,
 };
 use crate::ctlog::merkle::TILE_LEVELS;
-use crate::database::{Readers, Server};
+use crate::database::{Readers, Server, check_writable};
 use commit::Writer;
 pub use open::migrations;
 use sqlx::Row as _;
@@ -70,15 +70,16 @@ impl Store for PostgresStore {
     async fn newest_head(&self) -> Result<Option<Head>, StoreError> {
         let question = || {
             sqlx::query(
-                "SELECT size, root, timestamp_ms, checkpoint FROM ctlog.head
-                 WHERE log = $1 AND NOT pg_is_in_recovery()",
+                "SELECT size, root, timestamp_ms, checkpoint, current_setting('transaction_read_only')
+                 FROM ctlog.head WHERE log = $1",
             )
             .bind(self.log)
         };
         let rows = self.readers.rows(question).await?;
-        let row = rows.first().ok_or(StoreError::Malformed(
-            "no row holds the tree head, or the server has become a standby",
-        ))?;
+        let row = rows
+            .first()
+            .ok_or(StoreError::Malformed("no row holds the tree head"))?;
+        check_writable(row.try_get(4)?)?;
         Ok(Some(read_head(row, 0)?))
     }
 
