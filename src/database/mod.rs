@@ -80,8 +80,8 @@ impl Server {
     /// Reads an address: `postgresql://user@host:port/name`, with `?sslmode=…&sslrootcert=…` and the
     /// like at its end. Relative files start from `base`.
     ///
-    /// A server that is not on this machine is asked for a certificate in its name, unless the
-    /// address says otherwise in so many words.
+    /// A server that is not on this machine, or whose root is named, is asked for a certificate in its
+    /// name, unless the address says otherwise in so many words.
     ///
     /// # Errors
     /// [`DatabaseError::Address`]; above all where a password stands in the address, which is shown
@@ -132,8 +132,10 @@ impl Server {
                 _ => options,
             };
         }
-        let is_said = parameters.iter().any(|(name, _)| *name == "sslmode");
-        if !is_said && !is_on_this_machine(&options) {
+        let says = |wanted| parameters.iter().any(|(name, _)| *name == wanted);
+        // Whoever names a root wants it asked for.
+        let must_prove = says("sslrootcert") || !is_on_this_machine(&options);
+        if !says("sslmode") && must_prove {
             options = options.ssl_mode(PgSslMode::VerifyFull);
         }
         if let Some(password) = password {
@@ -178,6 +180,22 @@ impl PartialEq for Server {
 }
 
 impl Eq for Server {}
+
+/// The same address with its files found from `base`, for a file that will be read from elsewhere.
+#[must_use]
+pub fn with_files_from(base: &Path, address: &str) -> String {
+    let Some((place, parameters)) = address.split_once('?') else {
+        return address.to_owned();
+    };
+    let parameters = parameters.split('&').map(|one| match one.split_once('=') {
+        Some((name, file)) if FILES.contains(&name) => {
+            format!("{name}={}", base.join(file).display())
+        }
+        Some(_) | None => one.to_owned(),
+    });
+    let parameters: Vec<String> = parameters.collect();
+    format!("{place}?{}", parameters.join("&"))
+}
 
 /// Checks that every migration that this version has was applied, and none that it does not know.
 ///
@@ -250,6 +268,9 @@ const PARAMETERS: [&str; 6] = [
     "sslkey",
 ];
 
+/// Those of them that name files.
+const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
+
 /// In the server's own counting.
 const OLDEST: i32 = 130_000;
 
@@ -306,6 +327,11 @@ mod tests {
             ("postgresql://user@db.example/name?sslrootcert=ca.pem", true),
             ("postgresql://user@db.example/name?sslmode=disable", false),
             ("postgresql://user@localhost/name", false),
+            ("postgresql://user@localhost/name?sslrootcert=ca.pem", true),
+            (
+                "postgresql://user@localhost/name?sslmode=prefer&sslrootcert=ca.pem",
+                false,
+            ),
             ("postgresql://user@127.0.0.1:5433/name", false),
             ("postgresql://user@[::1]/name", false),
             ("postgresql:///name?host=/run/postgresql", false),

@@ -9,6 +9,7 @@
     reason = "a test's neighbour: it waits, and each program uses its own part of it"
 )]
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -190,6 +191,20 @@ impl Cluster {
         );
         self.sql("postgres", "SELECT pg_reload_conf()");
         self.until(&format!("current_setting('{setting}') = '{value}'"));
+    }
+
+    /// Writes a file beside the server's data, where its settings look for it.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let mut shell = as_server(Path::new("sh"))
+            .args(["-c", r#"umask 077; cat > "$0""#])
+            .arg(self.directory.join("data").join(name))
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut input = shell.stdin.take().expect("its input");
+        input.write_all(text.as_bytes()).expect("it reads");
+        drop(input);
+        assert!(shell.wait().expect("its end").success(), "{name}");
     }
 
     /// Waits until a condition holds, in SQL and asked over a new connection each time.

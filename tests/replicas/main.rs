@@ -11,6 +11,7 @@
     reason = "a test program: it asks the clock, reports, and ends at the first surprise"
 )]
 
+mod encrypted;
 #[path = "../harness/mod.rs"]
 mod harness;
 #[allow(dead_code, reason = "the tests of crashes use the rest")]
