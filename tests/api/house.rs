@@ -212,6 +212,16 @@ impl Drop for House {
 
 /// Makes a deployment below `directory` that trusts `provider`; answers with its configuration.
 pub(crate) async fn deploy(directory: &Path, url: &str, provider: &Provider) -> PathBuf {
+    deploy_in(None, directory, url, provider).await
+}
+
+/// The same with log and ledger in a database on a server, if one is given.
+pub(crate) async fn deploy_in(
+    database: Option<&str>,
+    directory: &Path,
+    url: &str,
+    provider: &Provider,
+) -> PathBuf {
     let place = directory.join("deployment");
     let plan = Plan {
         public_url: url,
@@ -220,7 +230,7 @@ pub(crate) async fn deploy(directory: &Path, url: &str, provider: &Provider) -> 
         common_name: "Example",
         curve: Curve::P256,
         passphrase_file: None,
-        database: None,
+        database,
         database_password_file: None,
         issuers: &provider.issuers_yaml(),
         development: true,

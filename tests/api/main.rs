@@ -32,6 +32,8 @@ mod log;
 mod neighbours;
 mod observe;
 mod openapi;
+#[path = "../harness/postgres.rs"]
+mod postgres;
 mod process;
 mod provider;
 mod reading;

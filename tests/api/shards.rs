@@ -12,7 +12,8 @@ use vouchsafe::trust::TrustedRoot;
 
 use super::alone::{Alone, get, submit, vector, vouchsafe};
 use super::caller::Caller;
-use super::house::{V2, deploy, der_of};
+use super::house::{V2, deploy_in, der_of};
+use super::postgres::Cluster;
 use super::process::Program;
 use super::provider::Provider;
 
@@ -26,12 +27,16 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     pub(crate) async fn make() -> Self {
+        Self::make_in(None).await
+    }
+
+    async fn make_in(database: Option<&str>) -> Self {
         let http = vouchsafe::client::http_client().unwrap();
         let provider = Provider::start().await;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let url = format!("http://{}", address.local_addr().unwrap());
         let directory = tempfile::tempdir().unwrap();
-        let config = deploy(directory.path(), &url, &provider).await;
+        let config = deploy_in(database, directory.path(), &url, &provider).await;
         Self {
             _directory: directory,
             config,
@@ -97,6 +102,18 @@ fn rotate(config: &Path, more: &[&str]) -> Result<String, String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_of_before_and_after_are_good_with_one_trusted_root() {
     let deployment = Deployment::make().await;
+    // Where logs are in files, their names change too.
+    are_good_before_and_after(&deployment, &["  database: log/log.sqlite"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn and_so_they_are_where_all_logs_are_in_one_database() {
+    let database = Cluster::shared().database();
+    let deployment = Deployment::make_in(Some(&database)).await;
+    are_good_before_and_after(&deployment, &[]).await;
+}
+
+async fn are_good_before_and_after(deployment: &Deployment, files: &[&str]) {
     let before_text = fs::read_to_string(&deployment.config).unwrap();
     let program = deployment.serve();
     let before = deployment.issue_leaf().await;
@@ -111,11 +128,7 @@ async fn certificates_of_before_and_after_are_good_with_one_trusted_root() {
         .lines()
         .filter(|line| !text.lines().any(|other| other == *line));
     let lost: Vec<&str> = kept.collect();
-    let expected = [
-        "  database: log/log.sqlite",
-        "  key: log/key.pem",
-        "  high-water: high-water",
-    ];
+    let expected = [files, &["  key: log/key.pem", "  high-water: high-water"]].concat();
     assert_eq!(lost, expected, "every other line is as it was");
 
     let program = deployment.serve();
@@ -241,6 +254,41 @@ async fn what_was_interrupted_is_finished_and_what_is_in_the_way_is_left_alone()
     fs::write(&deployment.config, &flow).unwrap();
     deployment.rotate(&["--prefix", "/log-4"]).unwrap_err();
     assert_eq!(fs::read_to_string(&deployment.config).unwrap(), flow);
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_between_the_key_and_the_log_is_asked_again() {
+    let cluster = Cluster::start();
+    let database = cluster.database();
+    let deployment = Deployment::make_in(Some(&database)).await;
+    let place = deployment.config.parent().unwrap();
+    let before = fs::read_to_string(&deployment.config).unwrap();
+    cluster.stop();
+    let away = deployment.rotate(&["--prefix", "/log-2"]).unwrap_err();
+    assert!(away.contains("cannot be reached"), "{away}");
+    assert_eq!(fs::read_to_string(&deployment.config).unwrap(), before);
+    let key = fs::read(place.join("log-2/key.pem")).unwrap();
+
+    // The key that was made is the one that is used, also where only the configuration was missing.
+    cluster.start_again();
+    for _ in 0..2 {
+        fs::write(&deployment.config, &before).unwrap();
+        deployment.rotate(&["--prefix", "/log-2"]).unwrap();
+        assert_eq!(fs::read(place.join("log-2/key.pem")).unwrap(), key);
+    }
+    let logs = "SELECT count(*), count(DISTINCT log_id) FROM ctlog.log";
+    assert_eq!(cluster.sql("test_0", logs), "2|2");
+
+    // Another one has the name already: under another key, since its directory is gone.
+    fs::write(&deployment.config, &before).unwrap();
+    fs::remove_dir_all(place.join("log-2")).unwrap();
+    let taken = deployment.rotate(&["--prefix", "/log-2"]).unwrap_err();
+    assert!(taken.contains("a log of the same name already"), "{taken}");
+    assert_eq!(fs::read_to_string(&deployment.config).unwrap(), before);
+    deployment.rotate(&["--prefix", "/log-3"]).unwrap();
+    let program = deployment.serve();
+    deployment.issue_leaf().await;
+    drop(program);
 }
 
 #[tokio::test]
