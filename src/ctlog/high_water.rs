@@ -164,6 +164,14 @@ impl HighWater {
     }
 }
 
+impl Drop for HighWater {
+    /// Closed alone, the file would stay locked for as long as a child that is just being started has it
+    /// open too.
+    fn drop(&mut self) {
+        drop(self.file.unlock());
+    }
+}
+
 /// A tree is newer if it is larger, and a signature over the same tree if it was made later.
 fn order(checkpoint: &Checkpoint) -> (u64, u64) {
     (checkpoint.size, checkpoint.timestamp_ms)

@@ -14,10 +14,9 @@ use super::{
 use crate::ctlog::merkle::TILE_LEVELS;
 use crate::failpoint::FailPoint;
 use commit::{bind, refusal, statements};
-use open::{beside, files, lock, prepare_writer, readers, settle, sync, writer_options};
+use open::{Lock, beside, files, lock, prepare_writer, readers, settle, sync, writer_options};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use tokio::sync::Mutex;
@@ -29,7 +28,7 @@ pub struct SqliteStore {
     writer: Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
     /// Held locked for as long as this process may write.
-    lock: Option<File>,
+    lock: Option<Lock>,
 }
 
 impl SqliteStore {

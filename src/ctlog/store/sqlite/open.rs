@@ -101,8 +101,27 @@ pub(super) fn is_at_least(version: &str, minimum: &str) -> bool {
     parts(version) >= parts(minimum)
 }
 
-/// One writing process for one log. The lock goes with the process, however it ends.
-pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+/// A locked file. The lock goes with the process, however it ends, and with this value at once: closing
+/// the file alone would leave it locked for as long as a child that is just being started has its
+/// descriptor, which is until the child has become another program.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Lock {
+    pub(super) fn unlock(&self) -> std::io::Result<()> {
+        self.0.unlock()
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Whoever cares has unlocked it already and looked.
+        drop(self.unlock());
+    }
+}
+
+/// One writing process for one log.
+pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
     let path_of_lock = beside(path, ".lock");
     let file = OpenOptions::new()
         .create(true)
@@ -111,7 +130,7 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
         .open(&path_of_lock);
     let file = file.map_err(|error| files(&path_of_lock, &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.display().to_string())),
         Err(TryLockError::Error(error)) => Err(files(&path_of_lock, &error)),
     }
@@ -149,3 +168,21 @@ const SETTINGS: [(&str, &str, &str); 5] = [
 /// Compiled texts kept: one for each number of entries up to 64, times the usual numbers of tiles.
 const STATEMENTS: usize = 256;
 const READERS: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_let_go_of_is_free_though_a_child_has_its_descriptor() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.sqlite");
+        let held = lock(&path).unwrap();
+        // What a child has between its beginning and its program.
+        let inherited = held.0.try_clone().unwrap();
+        assert!(matches!(lock(&path), Err(StoreError::Locked(_))));
+        drop(held);
+        lock(&path).unwrap();
+        drop(inherited);
+    }
+}
