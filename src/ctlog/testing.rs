@@ -4,11 +4,13 @@ use super::chain::ChainCertificate;
 use super::entry::{Entry, EntryBody};
 use super::merkle::{HASH_LENGTH, Hash};
 use super::signer::LogSigner;
-use super::store::sqlite::SqliteStore;
 use super::store::{
     Batch, CommitError, Head, State, Store, StoreError, StoredEntry, TilePlace, Turn,
 };
 use super::{AppendError, Appended, Chains, Config, Database, Log, LogError};
+use crate::database::Server;
+use crate::database::both::Home;
+use crate::database::cluster::Cluster;
 use p256::pkcs8::EncodePrivateKey as _;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -45,8 +47,16 @@ pub(super) struct TestLog {
 
 impl TestLog {
     pub(super) async fn create() -> Self {
+        Self::create_in(Home::File).await
+    }
+
+    pub(super) async fn create_in(home: Home) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = config(directory.path());
+        let mut config = config(directory.path());
+        if home == Home::Server {
+            let address = Cluster::shared().database();
+            config.database = Server::new(&address, Path::new(""), None).unwrap().into();
+        }
         Log::create(&config, &signer(1), at(0)).await.unwrap();
         Self { directory, config }
     }
@@ -66,9 +76,14 @@ impl TestLog {
         Log::open(&self.config, signer(1), &Chains::default(), now).await
     }
 
+    pub(super) async fn open_store(&self) -> Arc<dyn Store> {
+        let id = signer(1).verifier().log_id();
+        self.config.database.open(&id).await.unwrap()
+    }
+
     pub(super) async fn open_faulty(&self) -> (Log, Arc<FaultyStore>) {
-        let inner = SqliteStore::open(&self.database()).await.unwrap();
-        let store = Arc::new(FaultyStore::new(Arc::new(inner)));
+        let inner = self.open_store().await;
+        let store = Arc::new(FaultyStore::new(inner));
         let chains = Chains::default();
         let log = Log::open_in(store.clone(), &self.config, signer(1), &chains, at(0)).await;
         (log.unwrap(), store)
@@ -77,6 +92,22 @@ impl TestLog {
     /// Changes the database behind the log's back.
     pub(super) async fn tamper(&self, statement: &'static str) {
         use sqlx::Connection as _;
+        if let Database::Postgres(server) = &self.config.database {
+            let mut connection = server.connect().await.unwrap();
+            // The tables by their names alone, and a function that the other database has.
+            let statement = format!(
+                "SET search_path = ctlog;
+                 CREATE FUNCTION zeroblob(length integer) RETURNS bytea LANGUAGE sql
+                     AS $$ SELECT decode(repeat('00', length), 'hex') $$;
+                 {statement}"
+            );
+            let statement = sqlx::AssertSqlSafe(statement);
+            sqlx::raw_sql(statement)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+            return connection.close().await.unwrap();
+        }
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.database());
         let mut connection = sqlx::SqliteConnection::connect_with(&options)
             .await

@@ -278,6 +278,8 @@ const UNDEFINED_TABLE: &str = "42P01";
 const UNDEFINED_SCHEMA: &str = "3F000";
 
 #[cfg(test)]
+pub(crate) mod both;
+#[cfg(test)]
 #[path = "../../tests/harness/postgres.rs"]
 pub(crate) mod cluster;
 

@@ -11,6 +11,76 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::database::both::{Home, on_both};
+use crate::database::cluster::Cluster;
+
+on_both! {
+    #[tokio::test]
+    a_row_reads_back_as_it_was_written,
+    #[tokio::test]
+    a_serial_issued_twice_fails_the_second_certificate_alone,
+    #[tokio::test]
+    a_row_the_database_refuses_takes_no_neighbour_with_it,
+    #[tokio::test]
+    a_search_takes_every_character_for_itself,
+    #[tokio::test]
+    a_search_gives_the_newest_first_and_no_more_than_asked_for,
+    #[tokio::test]
+    a_full_queue_answers_busy_at_once_and_loses_nothing,
+    #[tokio::test]
+    a_caller_who_goes_away_leaves_the_row_written,
+    #[tokio::test]
+    a_number_too_large_for_the_database_is_refused_not_wrapped,
+    #[tokio::test]
+    closing_writes_what_waits_and_refuses_what_comes_later,
+    #[tokio::test]
+    written_rows_are_neither_changed_nor_deleted,
+    #[tokio::test]
+    a_damaged_row_is_an_error_that_names_it,
+}
+
+/// A ledger of its own.
+struct TestLedger {
+    _directory: tempfile::TempDir,
+    place: Place,
+    ledger: Arc<Ledger>,
+}
+
+impl TestLedger {
+    async fn create(home: Home) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let place = match home {
+            Home::File => Place::Sqlite(directory.path().join("ledger.db")),
+            Home::Server => {
+                let address = Cluster::shared().database();
+                Place::Postgres(Server::new(&address, Path::new(""), None).unwrap())
+            }
+        };
+        Self {
+            _directory: directory,
+            ledger: Arc::new(Ledger::create(place.clone()).await.unwrap()),
+            place,
+        }
+    }
+
+    /// Has the database do something behind the ledger's back.
+    async fn say(&self, sql: &str) -> Result<(), sqlx::Error> {
+        match &self.place {
+            Place::Sqlite(path) => {
+                let sql = AssertSqlSafe(sql);
+                sqlx::raw_sql(sql)
+                    .execute(&mut stranger(path).await)
+                    .await?;
+            }
+            Place::Postgres(server) => {
+                let sql = AssertSqlSafe(format!("SET search_path = ledger; {sql}"));
+                let mut connection = server.connect().await.unwrap();
+                sqlx::raw_sql(sql).execute(&mut connection).await?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// A record unlike any other number's.
 pub(super) fn record(number: u64) -> Record {
@@ -107,10 +177,8 @@ fn wal_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-#[tokio::test]
-async fn a_row_reads_back_as_it_was_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::create(&dir.path().join("ledger.db")).await.unwrap();
+async fn a_row_reads_back_as_it_was_written(home: Home) {
+    let TestLedger { ledger, .. } = &TestLedger::create(home).await;
     let plain = record(1);
     let bare = Record {
         identity: "a@example.com".to_owned(),
@@ -131,6 +199,13 @@ async fn a_row_reads_back_as_it_was_written() {
         }
     }
     assert_eq!(ledger.count().await.unwrap(), 2);
+    let reader = ledger.reader();
+    let rows = reader.rows_after(0, 9).await.unwrap().into_iter();
+    let rows: Vec<_> = rows.map(|(id, row)| (id, row.unwrap())).collect();
+    assert_eq!(rows, [(1, plain), (2, bare)]);
+    assert_eq!(reader.rows_after(1, 9).await.unwrap().len(), 1);
+    let recorded = reader.recorded(&[record(2).serial, record(3).serial]).await;
+    assert_eq!(recorded.unwrap(), HashSet::from([record(2).serial]));
     ledger.healthy().await.unwrap();
 }
 
@@ -206,16 +281,14 @@ async fn a_crowd_shares_commits() {
     assert_eq!(ledger.count().await.unwrap(), 300);
 }
 
-#[tokio::test]
-async fn a_serial_issued_twice_fails_the_second_certificate_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Arc::new(Ledger::create(&dir.path().join("ledger.db")).await.unwrap());
+async fn a_serial_issued_twice_fails_the_second_certificate_alone(home: Home) {
+    let TestLedger { ledger, .. } = &TestLedger::create(home).await;
     ledger.record(record(5)).await.unwrap();
     // One batch, longer than one statement; 5 is taken by an earlier batch, 90 within this one.
     let mut records: Vec<_> = (0..100).map(record).collect();
     records[5].sha256 = [1; 32];
     records[91].serial = records[90].serial;
-    let answers = record_together(&ledger, records).await;
+    let answers = record_together(ledger, records).await;
     for (position, answer) in answers.iter().enumerate() {
         if matches!(position, 5 | 91) {
             assert!(
@@ -237,23 +310,20 @@ async fn a_serial_issued_twice_fails_the_second_certificate_alone() {
     ledger.healthy().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_row_the_database_refuses_takes_no_neighbour_with_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger.db");
-    let ledger = Arc::new(Ledger::create(&path).await.unwrap());
-    let mut connection = stranger(&path).await;
-    execute(
-        &mut connection,
+async fn a_row_the_database_refuses_takes_no_neighbour_with_it(home: Home) {
+    let test = TestLedger::create(home).await;
+    let ledger = &test.ledger;
+    let marked = home.choose([
         "CREATE TRIGGER marked BEFORE INSERT ON certificates WHEN NEW.identity = 'marked@example.com'
          BEGIN SELECT RAISE(ABORT, 'marked'); END",
-    )
-    .await;
+        "ALTER TABLE certificates ADD CHECK (identity <> 'marked@example.com')",
+    ]);
+    test.say(marked).await.unwrap();
     for size in [3, 70] {
         let mut records: Vec<_> = (size * 100..size * 101).map(record).collect();
         records[1].identity = "marked@example.com".to_owned();
         records[2].identity_kind = "nonsense".to_owned();
-        let answers = record_together(&ledger, records).await;
+        let answers = record_together(ledger, records).await;
         let refused = |answer: &&_| matches!(answer, Err(LedgerError::Refused(_)));
         assert!(
             refused(&&answers[1]) && refused(&&answers[2]),
@@ -271,10 +341,8 @@ async fn a_row_the_database_refuses_takes_no_neighbour_with_it() {
     ledger.healthy().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_search_takes_every_character_for_itself() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::create(&dir.path().join("ledger.db")).await.unwrap();
+async fn a_search_takes_every_character_for_itself(home: Home) {
+    let TestLedger { ledger, .. } = &TestLedger::create(home).await;
     let names = [
         "o'brien@example.com",
         "a%@example.com",
@@ -314,10 +382,8 @@ async fn a_search_takes_every_character_for_itself() {
     }
 }
 
-#[tokio::test]
-async fn a_search_gives_the_newest_first_and_no_more_than_asked_for() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::create(&dir.path().join("ledger.db")).await.unwrap();
+async fn a_search_gives_the_newest_first_and_no_more_than_asked_for(home: Home) {
+    let TestLedger { ledger, .. } = &TestLedger::create(home).await;
     for number in 0..5 {
         ledger
             .record(Record {
@@ -337,14 +403,15 @@ async fn a_search_gives_the_newest_first_and_no_more_than_asked_for() {
     assert_eq!(ledger.find(&query, 0).await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn a_full_queue_answers_busy_at_once_and_loses_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger.db");
-    drop(std::fs::File::create_new(&path).unwrap());
-    let ledger = Arc::new(Ledger::start(path, 4).await.unwrap());
+async fn a_full_queue_answers_busy_at_once_and_loses_nothing(home: Home) {
+    let test = TestLedger::create(home).await;
+    let store: Arc<dyn Store> = match &test.place {
+        Place::Sqlite(path) => Arc::new(SqliteStore::new(path.clone())),
+        Place::Postgres(server) => Arc::new(PostgresStore::open(server).await.unwrap()),
+    };
+    let ledger = &Arc::new(Ledger::run(store, 4).await.unwrap());
     // On a runtime of one thread the writer does not run before all ten have asked.
-    let answers = record_together(&ledger, (0..10).map(record).collect()).await;
+    let answers = record_together(ledger, (0..10).map(record).collect()).await;
     let busy = answers
         .iter()
         .filter(|answer| matches!(answer, Err(LedgerError::Busy)))
@@ -354,10 +421,8 @@ async fn a_full_queue_answers_busy_at_once_and_loses_nothing() {
     ledger.record(record(10)).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_caller_who_goes_away_leaves_the_row_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::create(&dir.path().join("ledger.db")).await.unwrap();
+async fn a_caller_who_goes_away_leaves_the_row_written(home: Home) {
+    let TestLedger { ledger, .. } = &TestLedger::create(home).await;
     {
         let mut abandoned = std::pin::pin!(ledger.record(record(1)));
         let waker = std::task::Waker::noop();
@@ -373,10 +438,8 @@ async fn a_caller_who_goes_away_leaves_the_row_written() {
     assert_eq!(ledger.count().await.unwrap(), 2);
 }
 
-#[tokio::test]
-async fn a_number_too_large_for_the_database_is_refused_not_wrapped() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::create(&dir.path().join("ledger.db")).await.unwrap();
+async fn a_number_too_large_for_the_database_is_refused_not_wrapped(home: Home) {
+    let TestLedger { ledger, .. } = &TestLedger::create(home).await;
     let refused = ledger
         .record(Record {
             log_index: Some(1 << 63),
@@ -406,14 +469,12 @@ async fn a_number_too_large_for_the_database_is_refused_not_wrapped() {
         .unwrap();
 }
 
-#[tokio::test]
-async fn closing_writes_what_waits_and_refuses_what_comes_later() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger.db");
-    let ledger = Arc::new(Ledger::create(&path).await.unwrap());
+async fn closing_writes_what_waits_and_refuses_what_comes_later(home: Home) {
+    let test = TestLedger::create(home).await;
+    let ledger = &test.ledger;
     let mut waiting = JoinSet::new();
     for number in 0..20 {
-        let ledger = Arc::clone(&ledger);
+        let ledger = Arc::clone(ledger);
         waiting.spawn(async move { ledger.record(record(number)).await });
     }
     tokio::task::yield_now().await;
@@ -426,9 +487,11 @@ async fn closing_writes_what_waits_and_refuses_what_comes_later() {
     assert!(matches!(ledger.healthy().await, Err(LedgerError::Closed)));
     ledger.close().await;
     // Closed in order: the database is one file again, and can be searched without a writer.
-    assert!(!wal_of(&path).exists());
+    if let Place::Sqlite(path) = &test.place {
+        assert!(!wal_of(path).exists());
+    }
     assert_eq!(
-        Ledger::open_read_only(&path)
+        Ledger::open_read_only(test.place.clone())
             .await
             .unwrap()
             .count()
@@ -513,21 +576,20 @@ async fn a_name_that_sqlite_would_interpret_is_only_a_name() {
     }
 }
 
-#[tokio::test]
-async fn written_rows_are_neither_changed_nor_deleted() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger.db");
-    let ledger = Ledger::create(&path).await.unwrap();
+async fn written_rows_are_neither_changed_nor_deleted(home: Home) {
+    let test = TestLedger::create(home).await;
+    let ledger = &test.ledger;
     ledger.record(record(1)).await.unwrap();
-    let mut connection = stranger(&path).await;
-    for sql in [
+    let statements = [
         "UPDATE certificates SET identity = 'x'",
         "DELETE FROM certificates",
-    ] {
-        assert!(
-            sqlx::raw_sql(sql).execute(&mut connection).await.is_err(),
-            "{sql}"
-        );
+        "TRUNCATE certificates",
+    ];
+    // SQLite does not know the last of them.
+    for sql in statements {
+        let refused = test.say(sql).await.unwrap_err().to_string();
+        let why = ["are never ", "near \"TRUNCATE\""];
+        assert!(why.iter().any(|why| refused.contains(why)), "{refused}");
     }
     assert_eq!(
         ledger
@@ -538,18 +600,16 @@ async fn written_rows_are_neither_changed_nor_deleted() {
     );
 }
 
-#[tokio::test]
-async fn a_damaged_row_is_an_error_that_names_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger.db");
-    let ledger = Ledger::create(&path).await.unwrap();
+async fn a_damaged_row_is_an_error_that_names_it(home: Home) {
+    let test = TestLedger::create(home).await;
+    let ledger = &test.ledger;
     ledger.record(record(1)).await.unwrap();
-    let mut connection = stranger(&path).await;
-    execute(
-        &mut connection,
+    let damage = home.choose([
         "DROP TRIGGER certificates_are_not_changed; UPDATE certificates SET extensions = '{\"issuer\": 1}'",
-    )
-    .await;
+        "DROP TRIGGER certificates_are_not_changed ON certificates;
+         UPDATE certificates SET extensions = '{\"issuer\": 1}'",
+    ]);
+    test.say(damage).await.unwrap();
     let found = ledger.find(&Query::Serial(record(1).serial), 9).await;
     assert!(
         matches!(
