@@ -29,7 +29,7 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
             let ctlog::Config {
                 database, origin, ..
             } = config.log_config()?;
-            let log = check_file(&database, &origin, key).await?;
+            let log = check_file(&database, &origin, key, &mut |_, _| {}).await?;
             let entries = log.head.size;
             format!("the log {origin} has {entries} entries and is whole")
         }

@@ -164,6 +164,33 @@ impl Logs<'_> {
         })
     }
 
+    /// All of them to be read, each with its key: the one that takes entries, and the earlier ones.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file of a key.
+    pub fn all(&self) -> Result<Vec<(ctlog::Config, LogVerifier)>, ConfigError> {
+        let mut all = Vec::with_capacity(1 + self.retired.len());
+        if self.log.is_some() {
+            all.push((self.config()?, self.signer()?.verifier().clone()));
+        }
+        for retired in self.retired {
+            all.push(self.retired(retired)?);
+        }
+        Ok(all)
+    }
+
+    fn retired(
+        &self,
+        settings: &RetiredLogSettings,
+    ) -> Result<(ctlog::Config, LogVerifier), ConfigError> {
+        let place = self.place(settings.database.as_deref())?;
+        let config = ctlog::Config::new(place, self.origin_at(&settings.prefix));
+        Ok((
+            config,
+            public_key_file(&self.base.join(&settings.public_key))?,
+        ))
+    }
+
     /// The keys of the earlier ones.
     ///
     /// # Errors
@@ -178,13 +205,12 @@ impl Logs<'_> {
     async fn open_retired(&self, settings: &RetiredLogSettings) -> Result<Retired, OpenError> {
         let RetiredLogSettings {
             prefix,
-            database,
-            public_key,
+            database: _,
+            public_key: _,
             until,
             rfc6962_reads,
         } = settings;
-        let verifier = public_key_file(&self.base.join(public_key))?;
-        let config = ctlog::Config::new(self.place(database.as_deref())?, self.origin_at(prefix));
+        let (config, verifier) = self.retired(settings)?;
         let reader = Reader::open(&config, &verifier).await?;
         let created = Log::created(&config, &verifier.log_id()).await?;
         // Between the end that was written down and the restart that made it true it took entries.

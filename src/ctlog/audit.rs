@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use super::check::Progress;
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::entry::TileLeaf;
 use super::files::{
@@ -265,10 +266,7 @@ impl<'a> Audit<'a> {
     ///
     /// # Errors
     /// [`AuditError`] with the first thing that is not as it should be.
-    pub async fn check(
-        &self,
-        progress: &mut (dyn FnMut(u64, u64) + Send),
-    ) -> Result<Whole, AuditError> {
+    pub async fn check(&self, progress: Progress<'_>) -> Result<Whole, AuditError> {
         let size = self.head.size;
         let mut issuers = BTreeSet::new();
         for n in 0..size.div_ceil(TILE_WIDTH as u64) {

@@ -22,14 +22,18 @@ pub struct Report {
     pub issuers: u64,
 }
 
+/// Is told how many entries of how many were read.
+pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
+
 /// Checks the log in a database, whether or not a process has it open.
 pub async fn check_file(
     database: &Database,
     origin: &str,
     verifier: &LogVerifier,
+    progress: Progress<'_>,
 ) -> Result<Report, RecoveryError> {
     let store = database.open_read_only(&verifier.log_id()).await?;
-    let report = check(&*store, origin, verifier).await;
+    let report = check(&*store, origin, verifier, progress).await;
     store.close().await;
     report
 }
@@ -40,6 +44,7 @@ pub async fn check(
     store: &dyn Store,
     origin: &str,
     verifier: &LogVerifier,
+    progress: Progress<'_>,
 ) -> Result<Report, RecoveryError> {
     let state = store.state().await?;
     check_identity(&state, origin, verifier)?;
@@ -77,6 +82,7 @@ pub async fn check(
             compare(store, &tile, &head).await?;
             tiles += 1;
         }
+        progress(end, head.size);
     }
     for tile in edge.changed_since(0) {
         compare(store, &tile, &head).await?;

@@ -353,6 +353,7 @@ impl Log {
             &*self.shared.reader.store,
             &self.shared.origin,
             &self.shared.verifier,
+            &mut |_, _| {},
         )
         .await
     }

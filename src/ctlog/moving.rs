@@ -55,7 +55,7 @@ impl Moving {
                 let (database, what) = (server.address().to_owned(), "key");
                 return Err(StoreError::Taken { database, what }.into());
             }
-            return check(&copy, origin, verifier).await;
+            return check(&copy, origin, verifier, &mut |_, _| {}).await;
         }
 
         for fingerprint in source.issuers().await? {
@@ -80,7 +80,7 @@ impl Moving {
         }
         copy.receive_head(&head).await?;
 
-        let report = check(&copy, origin, verifier).await?;
+        let report = check(&copy, origin, verifier, &mut |_, _| {}).await?;
         if report.head != head {
             return Err(RecoveryError::HeadDiffers);
         }

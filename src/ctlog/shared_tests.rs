@@ -366,7 +366,8 @@ async fn the_documented_rights_are_enough_to_serve_and_no_more() {
     }
     let auditor = config(&address.replace("vouchsafe@", "vouchsafe_auditor@"));
     let signer = signer(1);
-    let report = check::check_file(&auditor.database, ORIGIN, signer.verifier()).await;
+    let report =
+        check::check_file(&auditor.database, ORIGIN, signer.verifier(), &mut |_, _| {}).await;
     assert_eq!(report.unwrap().head.size, 302);
     assert_eq!(entry(0, 40).body().dedup_key().len(), 32);
 }

@@ -500,7 +500,11 @@ async fn the_long_look_finds_what_the_short_one_cannot(home: Home) {
             result.unwrap();
         }
         log.close().await;
-        let check = || check::check_file(&test.config.database, ORIGIN, signer.verifier());
+        let mut progress = Vec::new();
+        let mut check = async || {
+            let told = &mut |done, all| progress.push((done, all));
+            check::check_file(&test.config.database, ORIGIN, signer.verifier(), told).await
+        };
         assert_eq!(check().await.unwrap().head.size, 520);
         test.tamper(statement).await;
         let name = damaged.to_owned();
@@ -509,6 +513,7 @@ async fn the_long_look_finds_what_the_short_one_cannot(home: Home) {
             Err(RecoveryError::Inconsistent { name }),
             "{statement}"
         );
+        assert_eq!(progress[..3], [(256, 520), (512, 520), (520, 520)]);
     }
 }
 

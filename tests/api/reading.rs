@@ -181,9 +181,12 @@ async fn a_certificate_is_proved_and_another_is_not() {
     let told = refusal(&log(&["prove", &write("forged.pem", &forged)], &config));
     assert!(told.contains("is another certificate"), "{told}");
     let foreign = Deployment::make().await;
+    foreign.rotate(&["--prefix", "/log-2"]).unwrap();
+    let names = foreign.url.strip_prefix("http://").unwrap();
+    let names = format!("no timestamp of the log {names}/log-2 or {names}/log\n");
     let foreign = ["--config", foreign.config.to_str().unwrap()];
     let told = refusal(&log(&["prove", &file], &foreign));
-    assert!(told.contains("no timestamp of the log"), "{told}");
+    assert!(told.ends_with(&names), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,6 +226,79 @@ async fn new_entries_come_while_one_waits_and_only_those_asked_for() {
         .status();
     assert!(interrupted.unwrap().success());
     assert!(child.wait().unwrap().success());
+}
+
+/// What a command writes where both of its outputs are a terminal, and whether it succeeded.
+fn on_a_terminal(command: &[&str], source: &[&str]) -> (bool, String) {
+    let mut words = vec![env!("CARGO_BIN_EXE_vouchsafe"), "log"];
+    words.extend(command.iter().chain(source));
+    assert!(
+        !words.iter().any(|word| word.contains(['\'', ' '])),
+        "{words:?}"
+    );
+    let output = Command::new("script")
+        .args([
+            "--quiet",
+            "--return",
+            "--command",
+            &words.join(" "),
+            "/dev/null",
+        ])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    (output.status.success(), shown)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_watches_a_check_sees_how_far_it_is() {
+    let deployment = Deployment::make().await;
+    let program = deployment.serve();
+    deployment.issue_leaf().await;
+    let config = ["--config", deployment.config.to_str().unwrap()];
+    let place = tempfile::tempdir().unwrap();
+    let key = place.path().join("key.pub");
+    let public = text(&log(&["export-key", "--format", "public"], &config));
+    fs::write(&key, public).unwrap();
+    let url = format!("{}/log", deployment.url);
+    for source in [
+        &config[..],
+        &["--url", &url, "--public-key", key.to_str().unwrap()],
+    ] {
+        let (whole, shown) = on_a_terminal(&["fsck"], source);
+        assert!(whole, "{shown}");
+        let bar = format!("[{}] 100 % 1 of 1 entries", "=".repeat(25));
+        assert!(shown.contains(&bar), "{shown}");
+        assert!(shown.contains("is whole: entries 1"), "{shown}");
+        let unwatched = log(&["fsck"], source);
+        assert!(
+            unwatched.status.success() && unwatched.stderr.is_empty(),
+            "{unwatched:?}"
+        );
+    }
+    drop(program);
+}
+
+#[test]
+fn a_private_key_is_not_shown_on_a_screen_unless_somebody_insists() {
+    let alone = Alone::make("");
+    let config = alone.config();
+    let config = ["--config", config.to_str().unwrap()];
+    for format in ["sec1", "pkcs8"] {
+        let export = ["export-key", "--format", format, "--private"];
+        let (exported, shown) = on_a_terminal(&export, &config);
+        assert!(
+            !exported && shown.contains("does not belong on a screen"),
+            "{shown}"
+        );
+        assert!(!shown.contains("BEGIN"), "{shown}");
+        let (exported, shown) = on_a_terminal(&[&export[..], &["--force"]].concat(), &config);
+        assert!(exported && shown.contains("PRIVATE KEY-----"), "{shown}");
+    }
+    // What is public may be seen by everybody.
+    let (exported, shown) = on_a_terminal(&["export-key", "--format", "public"], &config);
+    assert!(exported && shown.contains("BEGIN PUBLIC KEY"), "{shown}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use der::pem::LineEnding;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vouchsafe::client::inclusion::check_inclusion;
@@ -70,7 +71,7 @@ impl Deployment {
         der_of(chain[0].as_str().unwrap())
     }
 
-    fn rotate(&self, more: &[&str]) -> Result<String, String> {
+    pub(crate) fn rotate(&self, more: &[&str]) -> Result<String, String> {
         rotate(&self.config, more)
     }
 
@@ -176,6 +177,21 @@ async fn are_good_before_and_after(deployment: &Deployment, files: &[&str]) {
     }
     drop(program);
     let config = deployment.config.to_str().unwrap();
+    // Whichever of the logs it is in.
+    for (number, (leaf, name)) in [(&between, "/log"), (&after, "/log-2"), (&third, "/log-3")]
+        .into_iter()
+        .enumerate()
+    {
+        let pem = der::pem::encode_string("CERTIFICATE", LineEnding::LF, leaf).unwrap();
+        let file = deployment.config.with_file_name(format!("{number}.pem"));
+        fs::write(&file, pem).unwrap();
+        let file = file.to_str().unwrap();
+        let output = vouchsafe(&["log", "prove", file, "--json", "--config", config]);
+        assert!(output.status.success(), "{output:?}");
+        let proved: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let origin = format!("{}{name}", deployment.url.strip_prefix("http://").unwrap());
+        assert_eq!(proved["origin"], origin);
+    }
     for command in [["log", "fsck"].as_slice(), &["check"]] {
         let arguments = [command, &["--config", config]].concat();
         let output = vouchsafe(&arguments);

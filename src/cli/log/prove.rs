@@ -12,7 +12,7 @@ use crate::certificate::sct::{SCT_LIST_OID, Sct, read_list};
 use crate::cli::{Failure, terminal};
 use crate::client::chain::UnverifiedChain;
 use crate::ctlog::entry::{Certified, read_leaf_index};
-use crate::ctlog::merkle::{leaf_hash, verify_inclusion};
+use crate::ctlog::merkle::{Hash, leaf_hash, verify_inclusion};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -34,9 +34,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let file = certificate.display();
     let text = std::fs::read_to_string(&certificate).map_err(|error| format!("{file}: {error}"))?;
     let chain = UnverifiedChain::from_pem(&text).map_err(|error| format!("{file}: {error}"))?;
-    let log = source.open().await?;
-    let sct = promise(chain.leaf(), &log.verifier.log_id())
-        .ok_or_else(|| format!("{file}: it has no timestamp of the log {}", log.origin))?;
+    let promises = promises(chain.leaf());
+    let ids: Vec<Hash> = promises.iter().map(|sct| sct.log_id).collect();
+    let none = |log: &str| format!("{file}: it has no timestamp of the log {log}");
+    let log = source.open_any(&ids).await?.map_err(|log| none(&log))?;
+    let id = log.verifier.log_id();
+    let sct = promises.into_iter().find(|sct| sct.log_id == id);
+    let sct = sct.ok_or_else(|| none(&log.origin))?;
     let index = read_leaf_index(&sct.extensions).ok_or_else(|| {
         format!("{file}: its timestamp does not say at which index it was logged")
     })?;
@@ -88,11 +92,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The timestamp in a certificate that is this log's.
-fn promise(der: &[u8], log_id: &[u8; 32]) -> Option<Sct> {
-    let certificate = x509_cert::Certificate::from_der(der).ok()?;
-    let mut extensions = certificate.tbs_certificate().extensions()?.iter();
-    let list = extensions.find(|extension| extension.extn_id.as_bytes() == SCT_LIST_OID)?;
-    let all = read_list(list.extn_value.as_bytes()).ok()?;
-    all.into_iter().find(|sct| sct.log_id == *log_id)
+/// The timestamps in a certificate.
+fn promises(der: &[u8]) -> Vec<Sct> {
+    let list = || {
+        let certificate = x509_cert::Certificate::from_der(der).ok()?;
+        let mut extensions = certificate.tbs_certificate().extensions()?.iter();
+        let list = extensions.find(|extension| extension.extn_id.as_bytes() == SCT_LIST_OID)?;
+        read_list(list.extn_value.as_bytes()).ok()
+    };
+    list().unwrap_or_default()
 }

@@ -6,10 +6,11 @@ use crate::cli::{ConfigArgument, Failure};
 use crate::client::http_client;
 use crate::client::published::Published;
 use crate::config::{Either, public_key_file};
-use crate::ctlog::Reader;
 use crate::ctlog::audit::Audit;
 use crate::ctlog::files::{CHECKPOINT, Directory, Files, MAX_CHECKPOINT};
+use crate::ctlog::merkle::Hash;
 use crate::ctlog::signer::LogVerifier;
+use crate::ctlog::{Config, Reader};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Source {
@@ -77,17 +78,39 @@ impl Source {
         let config = Either::read(&self.config.config)?;
         let logs = config.logs();
         let verifier = logs.signer()?.verifier().clone();
-        let config = logs.config()?;
+        Log::stored(logs.config()?, verifier).await
+    }
+
+    /// The log of one of these IDs: the one given, or where that is a configuration any of its logs, the
+    /// earlier ones included. Otherwise the names of those that there are.
+    pub(super) async fn open_any(&self, ids: &[Hash]) -> Result<Result<Log, String>, Failure> {
+        if !self.is_database() {
+            let log = self.open().await?;
+            let is_it = ids.contains(&log.verifier.log_id());
+            return Ok(if is_it { Ok(log) } else { Err(log.origin) });
+        }
+        let config = Either::read(&self.config.config)?;
+        let mut names = Vec::new();
+        for (config, verifier) in config.logs().all()? {
+            if ids.contains(&verifier.log_id()) {
+                return Ok(Ok(Log::stored(config, verifier).await?));
+            }
+            names.push(config.origin);
+        }
+        Ok(Err(names.join(" or ")))
+    }
+}
+
+impl Log {
+    async fn stored(config: Config, verifier: LogVerifier) -> Result<Self, Failure> {
         let reader = Reader::open(&config, &verifier).await?;
-        Ok(Log {
+        Ok(Self {
             files: Box::new(reader),
             origin: config.origin,
             verifier,
         })
     }
-}
 
-impl Log {
     /// The log as it is now, its head and edge checked.
     pub(super) async fn audit(&self) -> Result<Audit<'_>, Failure> {
         Ok(Audit::open(&*self.files, &self.origin, &self.verifier).await?)
