@@ -13,6 +13,7 @@ mod periodic;
 pub use difference::Difference;
 pub use periodic::Periodic;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -21,6 +22,7 @@ use time::OffsetDateTime;
 use crate::certificate::readback::{ReadBack, serial_of, to_be_signed};
 use crate::ctlog::Records;
 use crate::ctlog::entry::{Certified, EntryBody, TileLeaf, read_leaf_index};
+use crate::ctlog::merkle::Hash;
 use crate::ctlog::signer::LogVerifier;
 use crate::ctlog::store::StoreError;
 use crate::ledger::{LedgerError, Numbered, Reader, Row};
@@ -30,8 +32,9 @@ use crate::ledger::{LedgerError, Numbered, Reader, Row};
 pub struct Books {
     /// What was issued.
     pub ledger: Reader,
-    /// The built-in log. Without one only rows are looked at, by the signatures they carry.
-    pub log: Option<Records>,
+    /// The deployment's own logs: the one that takes entries, if it is built in, and the earlier ones. Of
+    /// somebody else's there are only the signatures that rows carry.
+    pub logs: Vec<Records>,
     /// Keys of the logs whose timestamps rows may carry.
     pub keys: Vec<LogVerifier>,
     /// The authority's issuing certificates: the present one, and those it replaced.
@@ -48,12 +51,12 @@ pub struct IssuerHashes {
 }
 
 /// Up to where books were compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The number of the last row.
     pub row: i64,
-    /// The index of the next entry.
-    pub index: u64,
+    /// The index of the next entry of each log, in the order of [`Books::logs`]; 0 where there is none.
+    pub indices: Vec<u64>,
 }
 
 /// What is old enough to be looked at.
@@ -102,7 +105,7 @@ impl Books {
     /// [`ReconciliationError`]; what was told until then stands.
     pub async fn compare(
         &self,
-        from: Progress,
+        from: &Progress,
         bounds: Bounds,
         found: Found<'_>,
     ) -> Result<(Sums, Progress), ReconciliationError> {
@@ -116,15 +119,16 @@ impl Books {
             found(difference);
         };
         let (row, rows) = self.compare_rows(from.row, bounds, &mut tell).await?;
-        let (index, entries) = match &self.log {
-            Some(log) => {
-                self.compare_entries(log, from.index, bounds, &mut tell)
-                    .await?
-            }
-            None => (from.index, 0),
-        };
+        let mut indices = Vec::with_capacity(self.logs.len());
+        let mut entries = 0;
+        for (at, log) in self.logs.iter().enumerate() {
+            let from = from.indices.get(at).copied().unwrap_or_default();
+            let (next, read) = self.compare_entries(log, from, bounds, &mut tell).await?;
+            indices.push(next);
+            entries += read;
+        }
         (sums.rows, sums.entries) = (rows, entries);
-        Ok((sums, Progress { row, index }))
+        Ok((sums, Progress { row, indices }))
     }
 
     /// Every row against its entry. Returns the number of the last row and how many there were.
@@ -138,8 +142,14 @@ impl Books {
         loop {
             let page = self.ledger.rows_after(last, PAGE).await?;
             let is_last = page.len() < PAGE as usize;
+            let page: Vec<Looked> = page.into_iter().map(Looked::at).collect();
             let entries = self.entries_of(&page).await?;
-            for (number, row) in page {
+            for Looked {
+                number,
+                row,
+                certificate,
+            } in page
+            {
                 let is_young = |row: &Row| row.issued_at > bounds.rows_until;
                 if row.as_ref().is_ok_and(is_young) {
                     return Ok((last, seen));
@@ -150,7 +160,7 @@ impl Books {
                 }
                 (last, seen) = (number, seen + 1);
                 match row {
-                    Ok(row) => self.compare_row(number, &row, &entries, tell),
+                    Ok(row) => self.compare_row(number, &row, certificate, &entries, tell),
                     Err(LedgerError::Damaged { id: _, column }) => {
                         tell(Difference::RowDamaged { number, column });
                     }
@@ -165,27 +175,28 @@ impl Books {
         }
     }
 
-    /// The entries that the rows of a page say are theirs, in order of their indices. Rows are written
-    /// in nearly the order of their entries, so a few reads of neighbours are enough.
-    async fn entries_of(
-        &self,
-        page: &[Numbered],
-    ) -> Result<Vec<(u64, Option<TileLeaf>)>, ReconciliationError> {
-        let Some(log) = &self.log else {
-            return Ok(Vec::new());
-        };
-        let rows = page.iter().filter_map(|(_, row)| row.as_ref().ok());
-        let mut indices: Vec<u64> = rows.filter_map(|row| row.log_index).collect();
-        indices.sort_unstable();
-        let mut entries = Vec::with_capacity(indices.len());
-        for run in indices.chunk_by(|one, next| next - one <= NEIGHBOURS) {
-            if let (Some(first), Some(last)) = (run.first(), run.last()) {
-                let range = *first..last.saturating_add(1);
-                let read = log.entries(range).await?;
-                let wanted = read
-                    .into_iter()
-                    .filter(|(index, _)| run.binary_search(index).is_ok());
-                entries.extend(wanted);
+    /// The entries that the rows of a page say are theirs, by the log of the certificate and the index.
+    /// Rows are written in nearly the order of their entries, so a few reads of neighbours are enough.
+    async fn entries_of(&self, page: &[Looked]) -> Result<Entries, ReconciliationError> {
+        let mut entries = Entries::new();
+        for log in &self.logs {
+            let id = log.verifier().log_id();
+            let indices = page.iter().filter_map(|looked| {
+                let sct = &looked.certificate.as_ref()?.sct;
+                let row = looked.row.as_ref().ok()?;
+                row.log_index.filter(|_| sct.log_id == id)
+            });
+            let mut indices: Vec<u64> = indices.collect();
+            indices.sort_unstable();
+            for run in indices.chunk_by(|one, next| next - one <= NEIGHBOURS) {
+                if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                    let range = *first..last.saturating_add(1);
+                    let read = log.entries(range).await?;
+                    let wanted = read
+                        .into_iter()
+                        .filter(|(index, _)| run.binary_search(index).is_ok());
+                    entries.extend(wanted.map(|(index, leaf)| ((id, index), leaf)));
+                }
             }
         }
         Ok(entries)
@@ -195,11 +206,12 @@ impl Books {
         &self,
         number: i64,
         row: &Row,
-        entries: &[(u64, Option<TileLeaf>)],
+        certificate: Option<ReadBack>,
+        entries: &Entries,
         tell: Found<'_>,
     ) {
         let serial = row.serial;
-        let Some(certificate) = ReadBack::of(&row.certificate) else {
+        let Some(certificate) = certificate else {
             return tell(Difference::NoCertificate { number, serial });
         };
         if let Some(column) = differing_column(row, &certificate) {
@@ -214,8 +226,8 @@ impl Books {
         let Some(verifier) = verifier else {
             return tell(Difference::UnknownLog { number, serial });
         };
-        let own = self.log.as_ref().map(|log| log.verifier().log_id());
-        if own != Some(sct.log_id) {
+        let is_own = |log: &Records| log.verifier().log_id() == sct.log_id;
+        if !self.logs.iter().any(is_own) {
             let mut bodies = self
                 .issuers
                 .iter()
@@ -232,15 +244,14 @@ impl Books {
                 column: "log_index",
             });
         };
-        let entry = entries.binary_search_by_key(&index, |(index, _)| *index);
-        match entry.ok().and_then(|at| entries.get(at)) {
+        match entries.get(&(sct.log_id, index)) {
             None => tell(Difference::NoEntry {
                 number,
                 serial,
                 index,
             }),
-            Some((_, None)) => tell(Difference::EntryUnreadable { index }),
-            Some((_, Some(leaf))) => {
+            Some(None) => tell(Difference::EntryUnreadable { index }),
+            Some(Some(leaf)) => {
                 let is_this = match leaf.body.certified() {
                     Some(Certified::Precertificate { tbs, .. }) => tbs == certificate.logged,
                     Some(Certified::Certificate(_)) | None => false,
@@ -333,6 +344,27 @@ impl Books {
                 let serial = to_be_signed(der).and_then(serial_of);
                 Some((serial.filter(|_| is_ours)?, true))
             }
+        }
+    }
+}
+
+/// Entries by the ID of their log and their index; nothing in the place of one that cannot be read.
+type Entries = BTreeMap<(Hash, u64), Option<TileLeaf>>;
+
+/// A row and what its certificate says, if it is one.
+struct Looked {
+    number: i64,
+    row: Result<Row, LedgerError>,
+    certificate: Option<ReadBack>,
+}
+
+impl Looked {
+    fn at((number, row): Numbered) -> Self {
+        let certificate = row.as_ref().ok();
+        Self {
+            number,
+            certificate: certificate.and_then(|row| ReadBack::of(&row.certificate)),
+            row,
         }
     }
 }

@@ -97,8 +97,8 @@ async fn audit(arguments: Audit) -> Result<(), Failure> {
             terminal::result(difference);
         }
     };
-    let compared = books.compare(Progress::default(), bounds, &mut print);
-    let (sums, _) = compared.await?;
+    let begin = Progress::default();
+    let (sums, _) = books.compare(&begin, bounds, &mut print).await?;
     let Sums {
         rows,
         entries,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::logs::{certificates, public_key_file, refused};
+use super::logs::{Retired, certificates, public_key_file, refused};
 use super::{Config, ConfigError, OpenError};
 use crate::authority::Authority;
 use crate::ctlog::chain::ChainCertificate;
@@ -20,18 +20,17 @@ impl Config {
         let chain = certificates(&self.chain_pem()?);
         let chain = chain.map_err(|reason| refused(&self.base, reason.to_owned()))?;
         let issuers = self.issuers_of(&chain)?;
-        let own = self.log_verifier()?;
-        let log = match own.clone() {
-            Some(verifier) => {
-                let log = Records::open(&self.log_config()?, verifier).await;
-                Some(log.map_err(LogError::from)?)
-            }
-            None => None,
-        };
+        let mut logs = Vec::new();
+        let mut keys = self.external_keys()?;
+        for (config, verifier) in self.logs().all()? {
+            keys.push(verifier.clone());
+            let log = Records::open(&config, verifier).await;
+            logs.push(log.map_err(LogError::from)?);
+        }
         Ok(Books {
             ledger: Ledger::open_read_only(self.ledger_database()).await?,
-            log,
-            keys: self.log_keys(own)?,
+            logs,
+            keys,
             issuers,
         })
     }
@@ -45,18 +44,26 @@ impl Config {
         authority: &Authority,
         log: &Destination,
         ledger: &Ledger,
+        retired: &[Retired],
     ) -> Result<Option<Periodic>, ConfigError> {
         let seconds = self.settings.ledger.audit_seconds;
         if seconds == 0 {
             return Ok(None);
         }
         let issuers = self.issuers_of(authority.chain().der())?;
-        let log = log.built_in().map(Log::records);
-        let own = log.as_ref().map(|log| log.verifier().clone());
+        let retired = retired.iter().map(Retired::records);
+        let logs: Vec<Records> = log
+            .built_in()
+            .map(Log::records)
+            .into_iter()
+            .chain(retired)
+            .collect();
+        let mut keys = self.external_keys()?;
+        keys.extend(logs.iter().map(|log| log.verifier().clone()));
         let books = Books {
             ledger: ledger.reader(),
-            keys: self.log_keys(own)?,
-            log,
+            logs,
+            keys,
             issuers,
         };
         let interval = Duration::from_secs(seconds.into());
@@ -81,14 +88,10 @@ impl Config {
         hashes.collect()
     }
 
-    /// The keys of every log that a certificate of the ledger may stand in. Of somebody else's logs the
-    /// timestamps are all there is to compare with.
-    fn log_keys(&self, own: Option<LogVerifier>) -> Result<Vec<LogVerifier>, ConfigError> {
-        let mut keys = self.logs().retired_keys()?;
-        keys.extend(own);
-        for log in self.ct_logs() {
-            keys.push(public_key_file(&self.base.join(&log.public_key))?);
-        }
-        Ok(keys)
+    /// The keys of somebody else's logs, whose timestamps are all there is to compare with.
+    fn external_keys(&self) -> Result<Vec<LogVerifier>, ConfigError> {
+        let logs = self.ct_logs().iter();
+        logs.map(|log| public_key_file(&self.base.join(&log.public_key)))
+            .collect()
     }
 }

@@ -10,7 +10,7 @@ use super::settings::{LogSettings, RetiredLogSettings, Secret};
 use super::{ConfigError, OpenError, PublicUrl};
 use crate::authority::file::{load_private_key_der, read_text};
 use crate::ctlog::signer::{LogSigner, LogVerifier};
-use crate::ctlog::{self, Chains, Database, Log, Reader};
+use crate::ctlog::{self, Chains, Database, Log, Reader, Records};
 use crate::database::Server;
 use crate::trust::TransparencyLog;
 
@@ -47,6 +47,7 @@ pub struct Retired {
     pub until: OffsetDateTime,
     /// Whether it is read as RFC 6962 has it too.
     pub rfc6962_reads: bool,
+    verifier: LogVerifier,
     trusted: TransparencyLog,
 }
 
@@ -191,17 +192,6 @@ impl Logs<'_> {
         ))
     }
 
-    /// The keys of the earlier ones.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the file that holds none.
-    pub fn retired_keys(&self) -> Result<Vec<LogVerifier>, ConfigError> {
-        let files = self.retired.iter().map(|retired| &retired.public_key);
-        files
-            .map(|file| public_key_file(&self.base.join(file)))
-            .collect()
-    }
-
     async fn open_retired(&self, settings: &RetiredLogSettings) -> Result<Retired, OpenError> {
         let RetiredLogSettings {
             prefix,
@@ -225,6 +215,7 @@ impl Logs<'_> {
             until,
             rfc6962_reads: *rfc6962_reads,
             trusted: trusted.and_then(|log| log.retired(until))?,
+            verifier,
         })
     }
 
@@ -263,6 +254,11 @@ impl Retired {
     /// The log as verifiers are told of it.
     pub const fn trusted(&self) -> &TransparencyLog {
         &self.trusted
+    }
+
+    /// Its entries for an auditor.
+    pub(super) fn records(&self) -> Records {
+        self.reader.records(self.verifier.clone())
     }
 }
 

@@ -197,7 +197,7 @@ impl Config {
         let trust = self
             .trust_files_with(chain, verifier.as_ref(), &mounts.retired)
             .await?;
-        let periodic = self.periodic(&authority, &log, &ledger)?;
+        let periodic = self.periodic(&authority, &log, &ledger, &mounts.retired)?;
         let reloader = Reloader::new(source, Arc::clone(&issuers), fingerprint);
         let issuance = Issuance {
             issuers,

@@ -3,7 +3,7 @@
 use super::entry::TileLeaf;
 use super::signer::LogVerifier;
 use super::store::{Store, StoreError};
-use super::{Config, Log};
+use super::{Config, Log, Reader};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -71,6 +71,17 @@ impl Log {
         Records {
             store: self.shared.reader.store.clone(),
             verifier: self.shared.verifier.clone(),
+        }
+    }
+}
+
+impl Reader {
+    /// The log's entries for an auditor who has its key.
+    #[must_use]
+    pub fn records(&self, verifier: LogVerifier) -> Records {
+        Records {
+            store: self.store.clone(),
+            verifier,
         }
     }
 }

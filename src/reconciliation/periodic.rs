@@ -65,7 +65,7 @@ impl Periodic {
                 tracing::error!(difference = name, "ledger and log differ: {difference}");
             }
         };
-        match self.books.compare(self.progress, bounds, &mut tell).await {
+        match self.books.compare(&self.progress, bounds, &mut tell).await {
             Ok((sums, progress)) => {
                 if told > MOST_LINES {
                     tracing::error!(

@@ -44,6 +44,14 @@ pub(crate) struct Alone {
 
 impl Alone {
     pub(crate) fn make(prefix: &str) -> Self {
+        let (chain, _) = vector();
+        let root = STANDARD.decode(&chain[3]).unwrap();
+        let pem = der::pem::encode_string("CERTIFICATE", LineEnding::LF, &root).unwrap();
+        Self::make_for(&pem, prefix)
+    }
+
+    /// The same for another authority's root.
+    pub(crate) fn make_for(pem: &str, prefix: &str) -> Self {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = address.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -51,9 +59,6 @@ impl Alone {
             directory,
             url: format!("http://{address}{prefix}"),
         };
-        let (chain, _) = vector();
-        let root = STANDARD.decode(&chain[3]).unwrap();
-        let pem = der::pem::encode_string("CERTIFICATE", LineEnding::LF, &root).unwrap();
         let roots = made.directory.path().join("roots");
         fs::write(&roots, format!("# ours\n{pem}")).unwrap();
         let output = vouchsafe(&[

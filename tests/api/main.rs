@@ -14,6 +14,7 @@
 )]
 
 mod alone;
+mod audit;
 mod bodies;
 mod caller;
 mod conformance;
