@@ -10,6 +10,7 @@ mod ledger;
 mod log;
 mod reload;
 mod serve;
+mod signals;
 mod terminal;
 mod trust;
 

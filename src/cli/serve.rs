@@ -4,11 +4,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use axum::Router;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::fulcio::{self, Translated};
 use super::reload::follow;
+use super::signals::Signals;
 use super::{Failure, now};
 use crate::config::Config;
 use crate::server::{self, App, Listener};
@@ -93,10 +94,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    // All signals are caught before anything is opened, so that none can end the process half-way.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let hangup = signal(SignalKind::hangup())?;
+    let (mut signals, hangup) = Signals::catch()?;
 
     if let Some(sink) = config.audit() {
         audit::install(&sink).map_err(|error| format!("the audit trail {sink}: {error}"))?;
@@ -132,34 +130,34 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         .periodic
         .map(|periodic| tokio::spawn(periodic.run(now)));
     let mut reloader = stack.reloader;
+    let mut roots = match log.built_in() {
+        Some(log) => config.logs().roots_reloader(log)?,
+        None => None,
+    };
     let look = move |occasion| {
-        let mut outcomes = vec![reloader.look(occasion, now())];
-        outcomes.extend(certificates.all().map(|shown| shown.look(occasion, now())));
-        outcomes
+        let issuers = reloader.look(occasion, now());
+        let roots = roots.iter_mut().map(|roots| roots.look(occasion));
+        let shown = certificates.all();
+        let shown = shown.map(|shown| shown.look(occasion, now()));
+        [issuers].into_iter().chain(roots).chain(shown).collect()
     };
     let following = tokio::spawn(follow(look, interval, hangup));
-    let upkeep = stack.upkeep.map(|upkeep| tokio::spawn(upkeep.run(now)));
+    let (over, is_over) = oneshot::channel::<()>();
+    let upkeep = stack
+        .upkeep
+        .map(|upkeep| tokio::spawn(upkeep.run(now, is_over)));
     let mut failed = None;
-    let shutdown = async {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: finishing what is under way"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: finishing what is under way"),
-            reason = log.fatal() => {
-                tracing::error!(%reason, "the log cannot go on; only a restart finds out what was written");
-                failed = Some(reason);
-            }
-        }
-    };
+    let shutdown = async { failed = signals.stop(log.fatal()).await };
     server::serve(listeners, &app, shutdown).await?;
     following.abort();
     if let Some(comparing) = comparing {
         comparing.abort();
     }
-    // Before the log closes: whatever is under way may be cut off anywhere.
-    if let Some(upkeep) = upkeep {
-        upkeep.abort();
-    }
     app.drain().await;
+    drop(over);
+    if let Some(upkeep) = upkeep {
+        upkeep.await?;
+    }
     issuance.close().await;
     if let Some(metrics) = metrics {
         metrics.abort();

@@ -80,12 +80,13 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Works until it is dropped.
-    pub async fn run(self, clock: Clock) {
+    /// Works until `over` resolves, however it does: nothing is logged any more. Then it publishes what
+    /// came last, and is done within a few seconds.
+    pub async fn run<T>(self, clock: Clock, over: impl Future<Output = T>) {
         let Self {
             log,
             refresh,
-            publisher,
+            mut publisher,
             witnesses,
         } = self;
         let refreshing = async {
@@ -94,12 +95,30 @@ impl Upkeep {
             }
         };
         let publishing = async {
-            if let Some(publisher) = publisher {
+            if let Some(publisher) = &mut publisher {
                 publisher.run(clock).await;
             }
         };
         let witnessing = join_all(witnesses.into_iter().map(|witness| witness.run(clock)));
-        tokio::join!(refreshing, publishing, witnessing);
+        let working = async {
+            tokio::join!(refreshing, publishing, witnessing);
+            // All of them may have nothing to do.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = working => {}
+            _ = over => {}
+        }
+        // What a log that must not go on has signed last is for nobody.
+        if let Some(publisher) = &mut publisher
+            && log.in_service()
+        {
+            match tokio::time::timeout(LAST, publisher.publish(clock())).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the last entries are not published"),
+                Err(_) => tracing::warn!("the last entries could not be published in time"),
+            }
+        }
     }
 }
 
@@ -134,3 +153,5 @@ async fn age_of_head(log: &Log, clock: Clock) -> Result<Duration, StoreError> {
 }
 
 const PAUSE: Duration = Duration::from_secs(1);
+/// For the last publication.
+const LAST: Duration = Duration::from_secs(5);

@@ -212,7 +212,8 @@ async fn open(deployment: &Deployment) -> Connection {
         .expect("the server listens")
 }
 
-fn stop(server: &Server) {
+/// Asks for an orderly end.
+pub(crate) fn stop(server: &Server) {
     let status = Command::new("kill")
         .args(["-TERM", &server.id().to_string()])
         .status();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use vouchsafe::config::Config;
 
 use super::faults::Fault;
+use super::guards::stop;
 use super::harness::deployment::{Deployment, Server};
 use super::harness::http::Connection;
 use super::harness::issuer::Issuer;
@@ -100,6 +101,24 @@ async fn a_second_publisher_to_one_directory_is_refused_and_the_first_does_not_n
     assert!(!is_well, "over another log: {said}");
     assert!(said.contains("is not this log"), "{said}");
     ground.is_found_clean();
+}
+
+/// The next log may be begun then, and nothing would publish what this one took last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orderly_end_leaves_nothing_unpublished() {
+    let mut ground = Ground::prepare().await;
+    let settings = fs::read_to_string(ground.deployment.configuration()).expect("a configuration");
+    let seldom = settings.replace("to: published", "to: published, interval-seconds: 3600");
+    fs::write(ground.deployment.configuration(), seldom).expect("the configuration");
+    let server = ground.deployment.start();
+    let mut seen = Seen::default();
+    for _ in 0..3 {
+        assert!(ground.issue(&mut seen).await);
+    }
+    stop(&server);
+    assert!(server.end().success(), "{}", ground.deployment.talk());
+    let (head, _) = ground.published("at the end").expect("a checkpoint");
+    assert_eq!(head.size, SEEDED + 3);
 }
 
 /// Nobody who asks for a certificate hears of it, and the publisher comes back to it by itself.

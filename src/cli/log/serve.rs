@@ -1,10 +1,11 @@
 //! `vouchsafe log serve`
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::LogConfigArgument;
 use crate::cli::reload::follow;
 use crate::cli::serve::{bind, watched};
+use crate::cli::signals::Signals;
 use crate::cli::{Failure, now};
 use crate::config::LogConfig;
 use crate::server::{self, Listener, LogApp};
@@ -16,10 +17,7 @@ pub(super) async fn run(arguments: LogConfigArgument) -> Result<(), Failure> {
         config.log_format(),
         std::env::var("RUST_LOG").ok().as_deref(),
     )?;
-    // All signals are caught before anything is opened, so that none can end the process half-way.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let hangup = signal(SignalKind::hangup())?;
+    let (mut signals, hangup) = Signals::catch()?;
 
     let certificate = config.certificate(now())?;
     let logs = config.logs();
@@ -44,22 +42,14 @@ pub(super) async fn run(arguments: LogConfigArgument) -> Result<(), Failure> {
         roots.chain(shown).collect()
     };
     let following = tokio::spawn(follow(look, config.reload_interval(), hangup));
-    let upkeep = tokio::spawn(upkeep.run(now));
+    let (over, is_over) = oneshot::channel::<()>();
+    let upkeep = tokio::spawn(upkeep.run(now, is_over));
     let mut failed = None;
-    let shutdown = async {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: finishing what is under way"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: finishing what is under way"),
-            reason = log.fatal() => {
-                tracing::error!(%reason, "the log cannot go on; only a restart finds out what was written");
-                failed = Some(reason);
-            }
-        }
-    };
+    let shutdown = async { failed = signals.stop(log.fatal()).await };
     server::serve_log(listeners, &app, shutdown).await?;
     following.abort();
-    // Before the log closes: whatever is under way may be cut off anywhere.
-    upkeep.abort();
+    drop(over);
+    upkeep.await?;
     log.close().await;
     if let Some(metrics) = metrics {
         metrics.abort();

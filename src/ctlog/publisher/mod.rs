@@ -244,7 +244,7 @@ impl Publisher {
     }
 
     /// Publishes what comes, for as long as the log runs.
-    pub async fn run(mut self, clock: Clock) {
+    pub async fn run(&mut self, clock: Clock) {
         let mut pause = self.interval;
         loop {
             match self.publish(clock()).await {
