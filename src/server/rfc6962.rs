@@ -1,6 +1,7 @@
 //! The transparency log read as RFC 6962 section 4 has it, for tools that know no tiles.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -14,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::ctlog::{refusal, unreadable};
 use crate::ctlog::checkpoint::tree_head_signature;
@@ -21,6 +23,8 @@ use crate::ctlog::store::StoreError;
 use crate::ctlog::{RawEntry, Reader};
 
 pub(super) fn routes(log: &Reader) -> Router {
+    let searching = Arc::new(Semaphore::new(SEARCHES));
+    let proof = async move |log, leaf| proof(log, leaf, &searching).await;
     Router::new()
         .route("/ct/v1/get-sth", get(sth))
         .route("/ct/v1/get-sth-consistency", get(consistency))
@@ -84,7 +88,7 @@ async fn consistency(State(log): State<Reader>, trees: Asked<Trees>) -> Response
     }
 }
 
-async fn proof(State(log): State<Reader>, leaf: Asked<Leaf>) -> Response {
+async fn proof(State(log): State<Reader>, leaf: Asked<Leaf>, searching: &Semaphore) -> Response {
     let sentence = "hash is the base64 of a leaf's SHA-256, tree_size a size of the tree";
     let Ok(Query(Leaf { hash, tree_size })) = leaf else {
         return refused(sentence);
@@ -103,6 +107,12 @@ async fn proof(State(log): State<Reader>, leaf: Asked<Leaf>) -> Response {
     if tree_size == 0 || tree_size > newest {
         return refused("tree_size is 1 to the size of the log");
     }
+    // A hash that nobody has logged is looked for in the whole log.
+    let Ok(_place) = searching.try_acquire() else {
+        let retry = [(header::RETRY_AFTER, "2")];
+        let busy = refusal(StatusCode::TOO_MANY_REQUESTS, "too many search for a leaf");
+        return (retry, busy).into_response();
+    };
     let index = match log.index_of(&hash, tree_size).await {
         Ok(Some(index)) => index,
         Ok(None) => return refusal(StatusCode::NOT_FOUND, "no such leaf in a tree of this size"),
@@ -211,6 +221,8 @@ fn refused(sentence: &str) -> Response {
     refusal(StatusCode::BAD_REQUEST, sentence)
 }
 
+/// Searches for a leaf by its hash at the same time.
+const SEARCHES: usize = 4;
 /// Entries of one answer: some monitors ask once for all that is new and do not ask for the rest.
 const MOST_ENTRIES: u64 = 10_000;
 /// Entries that are held at a time. The largest, with their chains, have less than 16 MiB.

@@ -187,3 +187,26 @@ async fn nobody_finds_these_where_nobody_asked_for_them() {
         assert_eq!(answer.status, 404);
     }
 }
+
+/// A hash that nobody has logged is looked for from one end to the other.
+#[tokio::test]
+async fn strangers_search_the_log_as_many_at_a_time_as_they_like() {
+    let house = house().await;
+    issue(&house).await;
+    let path = format!(
+        "/log/ct/v1/get-proof-by-hash?hash={}&tree_size=1",
+        STANDARD.encode([0; 32])
+    );
+    let searches = (0..64).map(|_| house.get(&path));
+    let mut found = 0;
+    for answer in futures_util::future::join_all(searches).await {
+        match answer.status.as_u16() {
+            404 => found += 1,
+            429 => assert_eq!(answer.header("retry-after"), Some("2")),
+            other => panic!("{other}: {}", answer.text()),
+        }
+    }
+    assert!(found > 0, "nobody was answered");
+    // Every place was given back.
+    assert_eq!(house.get(&path).await.status, 404);
+}
