@@ -19,7 +19,7 @@ enum Command {
     /// Bring the tables in PostgreSQL to the shape this version needs, making them if there are none
     Upgrade(ConfigArgument),
     /// Move log and ledger from their files to the database, while no server runs; the files are never
-    /// written again
+    /// written again. Where certificates go to somebody else's logs, it is the ledger alone
     Move(ConfigArgument),
 }
 
@@ -46,9 +46,22 @@ async fn move_there(ConfigArgument { config }: ConfigArgument) -> Result<(), Fai
     let config = Config::read(&config)?;
     let server = server(&config)?;
     let (logs, ledger) = (config.logs(), config.ledger_file());
+    let tell_rows = |done, all| progress("rows", done, all);
+    if !config.has_own_log() {
+        let rows = ledger::move_rows(&ledger, server, tell_rows).await?;
+        terminal::say(format_args!(
+            "The ledger with {rows} rows is in {}, and was compared.",
+            server.address()
+        ));
+        terminal::say(format_args!(
+            "{} is a copy now: move it away, so that nothing is written there any more.",
+            ledger.display()
+        ));
+        return Ok(());
+    }
     // Held until the log is on the server, so that no server can be started on the files meanwhile.
     let moving = Moving::begin(&logs.file()?, server).await?;
-    let rows = ledger::move_rows(&ledger, server, |done, all| progress("rows", done, all)).await?;
+    let rows = ledger::move_rows(&ledger, server, tell_rows).await?;
     let signer = logs.signer()?;
     let origin = logs.config()?.origin;
     let tell = |done, all| progress("entries", done, all);

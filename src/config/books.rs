@@ -18,7 +18,7 @@ impl Config {
     /// [`OpenError`]: what cannot be opened, and why.
     pub async fn books(&self) -> Result<Books, OpenError> {
         let chain = certificates(&self.chain_pem()?);
-        let chain = chain.map_err(|reason| refused(&self.base, reason.to_owned()))?;
+        let chain = chain.map_err(|reason| refused(&self.source, reason.to_owned()))?;
         let issuers = self.issuers_of(&chain)?;
         let mut logs = Vec::new();
         let mut keys = self.external_keys()?;

@@ -17,6 +17,8 @@ use crate::trust::TransparencyLog;
 /// What a file says of its own logs, whichever kind of server it is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Logs<'a> {
+    /// The file, for errors.
+    pub(super) source: &'a Path,
     pub(super) base: &'a Path,
     pub(super) public_url: &'a PublicUrl,
     /// The one that takes entries, unless certificates go to somebody else's.
@@ -238,7 +240,8 @@ impl Logs<'_> {
 
     pub(super) fn own(&self) -> Result<&LogSettings, ConfigError> {
         let none = "there is no log of its own here: certificates go to those of ctlog";
-        self.log.ok_or_else(|| refused(self.base, none.to_owned()))
+        self.log
+            .ok_or_else(|| refused(self.source, none.to_owned()))
     }
 
     pub(super) fn origin_at(&self, prefix: &str) -> String {

@@ -52,6 +52,8 @@ use crate::telemetry::audit::Sink;
 /// A configuration that was read and whose every part makes sense on its own.
 #[derive(Debug)]
 pub struct Config {
+    /// The file it was read from, or what is named in its place.
+    source: PathBuf,
     /// The directory that relative paths start from: the one the file is in.
     base: PathBuf,
     settings: Settings,
@@ -93,7 +95,7 @@ impl Config {
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let (text, settings) = read_yaml(file)?;
         let base = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
-        Self::checked(base, settings).map_err(|(setting, reason)| ConfigError {
+        Self::checked(file, base, settings).map_err(|(setting, reason)| ConfigError {
             file: file.to_owned(),
             line: line_of(&text, setting),
             reason,
@@ -106,7 +108,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn from_settings(source: &Path, settings: Settings) -> Result<Self, ConfigError> {
-        Self::checked(PathBuf::new(), settings).map_err(|(_, reason)| ConfigError {
+        Self::checked(source, PathBuf::new(), settings).map_err(|(_, reason)| ConfigError {
             file: source.to_owned(),
             line: None,
             reason,
@@ -114,7 +116,11 @@ impl Config {
     }
 
     /// Or the setting that is wrong, and why.
-    fn checked(base: PathBuf, settings: Settings) -> Result<Self, (&'static str, String)> {
+    fn checked(
+        source: &Path,
+        base: PathBuf,
+        settings: Settings,
+    ) -> Result<Self, (&'static str, String)> {
         let public_url = PublicUrl::parse(&settings.public_url)
             .map_err(|reason| ("public-url", format!("public-url {reason}")))?;
         let Limits {
@@ -190,6 +196,7 @@ impl Config {
             settings.database_password.as_ref(),
         )?;
         let config = Self {
+            source: source.to_owned(),
             base,
             settings,
             public_url,
@@ -202,6 +209,7 @@ impl Config {
     /// Its logs.
     pub fn logs(&self) -> Logs<'_> {
         Logs {
+            source: &self.source,
             base: &self.base,
             public_url: &self.public_url,
             log: self.settings.log.as_ref(),

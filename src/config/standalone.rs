@@ -78,6 +78,7 @@ impl Default for Connections {
 /// A configuration of a log that runs alone, read and checked.
 #[derive(Debug)]
 pub struct LogConfig {
+    source: PathBuf,
     base: PathBuf,
     settings: LogServerSettings,
     public_url: PublicUrl,
@@ -103,14 +104,18 @@ impl LogConfig {
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let (text, settings): (_, LogServerSettings) = read_yaml(file)?;
         let base = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
-        Self::checked(base, settings).map_err(|(setting, reason)| ConfigError {
+        Self::checked(file, base, settings).map_err(|(setting, reason)| ConfigError {
             file: file.to_owned(),
             line: line_of(&text, setting),
             reason,
         })
     }
 
-    fn checked(base: PathBuf, settings: LogServerSettings) -> Result<Self, (&'static str, String)> {
+    fn checked(
+        source: &Path,
+        base: PathBuf,
+        settings: LogServerSettings,
+    ) -> Result<Self, (&'static str, String)> {
         let public_url = PublicUrl::parse(&settings.public_url)
             .map_err(|reason| ("public-url", format!("public-url {reason}")))?;
         let Connections {
@@ -141,6 +146,7 @@ impl LogConfig {
             settings.database_password.as_ref(),
         )?;
         let config = Self {
+            source: source.to_owned(),
             base,
             settings,
             public_url,
@@ -153,6 +159,7 @@ impl LogConfig {
     /// Its logs.
     pub fn logs(&self) -> Logs<'_> {
         Logs {
+            source: &self.source,
             base: &self.base,
             public_url: &self.public_url,
             log: Some(&self.settings.log),

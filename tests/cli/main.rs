@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test relies on may panic")]
 
+mod databases;
+#[path = "../harness/postgres.rs"]
+mod postgres;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
