@@ -8,10 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::terminal::{RESET, YELLOW};
 use super::{Failure, now, terminal};
 use crate::config::Config;
-use crate::ctlog;
-use crate::ctlog::check::check_file;
 use crate::ctlog::remote::{ExternalLog, Logs};
-use crate::ctlog::signer::LogVerifier;
+use crate::ctlog::signer::{LogSigner, LogVerifier};
 use crate::ledger::Ledger;
 
 pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
@@ -22,20 +20,23 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
         terminal::say(format_args!("{YELLOW}warning:{RESET} {warning}"));
     }
     let authority = config.authority(now()).await?;
-    let own = config.log_verifier()?;
+    config.check_audit()?;
+    let own = match config.has_own_log() {
+        true => Some(config.log_signer()?),
+        false => None,
+    };
     // Databases are only read, so that a running server is not disturbed.
     let log = match &own {
-        Some(key) => {
-            let ctlog::Config {
-                database, origin, ..
-            } = config.log_config()?;
-            let log = check_file(&database, &origin, key, &mut |_, _| {}).await?;
-            let entries = log.head.size;
+        Some(signer) => {
+            let chain = authority.chain().der().to_vec();
+            let log = config.logs().look(chain, signer.verifier(), now()).await?;
+            let (origin, entries) = (config.log_config()?.origin, log.head.size);
             format!("the log {origin} has {entries} entries and is whole")
         }
         None => external(config.external_logs()?)?,
     };
-    config.trust_files(&authority, own.as_ref()).await?;
+    let verifier = own.as_ref().map(LogSigner::verifier);
+    config.trust_files(&authority, verifier).await?;
     let rows = Ledger::open_read_only(config.ledger_database())
         .await?
         .count()
@@ -47,9 +48,7 @@ pub(super) async fn run(file: PathBuf) -> Result<(), Failure> {
     terminal::say(format_args!("  {configured} trusted issuers"));
     terminal::say(format_args!("  the authority may issue until {not_after}"));
     terminal::say(format_args!("  {log}, the ledger has {rows} rows"));
-    if config.has_own_log()
-        && let Some(key) = config.log_signer()?.note_key()
-    {
+    if let Some(key) = own.as_ref().and_then(LogSigner::note_key) {
         let key = key.verifier_key(&config.log_config()?.origin);
         terminal::say(format_args!("  witnesses know the log as {key}"));
     }

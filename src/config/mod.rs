@@ -18,6 +18,8 @@ mod tls;
 mod upkeep;
 
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -327,6 +329,24 @@ impl Config {
             true => Sink::Stdout,
             false => Sink::File(self.base.join(file)),
         })
+    }
+
+    /// Whether decisions can be recorded where they are to be. Nothing is written there.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file of the audit trail.
+    pub fn check_audit(&self) -> Result<(), ConfigError> {
+        let Some(Sink::File(file)) = self.audit() else {
+            return Ok(());
+        };
+        let tried = match OpenOptions::new().read(true).append(true).open(&file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let above = file.parent().filter(|above| !above.as_os_str().is_empty());
+                upkeep::can_write_in(above.unwrap_or_else(|| Path::new(".")))
+            }
+            opened => opened.map(drop),
+        };
+        tried.map_err(|error| logs::refused(&file, format!("the audit trail: {error}")))
     }
 
     /// How log lines look.

@@ -1,6 +1,8 @@
 //! What a configuration says of the log beside issuance: its second key, where it is published, who
 //! vouches for it.
 
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,12 +12,14 @@ use super::logs::refused;
 use super::settings::LogSettings;
 use super::{ConfigError, Logs, OpenError};
 use crate::authority::file::read_text;
-use crate::ctlog::Log;
+use crate::certificate::profile::LIFETIME;
+use crate::ctlog::check::{Report, check_file};
 use crate::ctlog::note::NoteKey;
-use crate::ctlog::publisher::{Credentials, Publisher};
-use crate::ctlog::signer::LogSigner;
+use crate::ctlog::publisher::{self, Credentials, Publisher};
+use crate::ctlog::signer::{LogSigner, LogVerifier};
 use crate::ctlog::upkeep::{Upkeep, UpkeepError};
 use crate::ctlog::witness::Witness;
+use crate::ctlog::{Chains, Log, LogError, guard};
 
 impl Logs<'_> {
     /// What is wrong with it on its own.
@@ -73,8 +77,7 @@ impl Logs<'_> {
         let refresh = Some(refresh).filter(|age| !age.is_zero());
         let publisher = match publish {
             Some(publish) => {
-                let keys = publish.credentials.as_deref();
-                let keys = keys.map(|file| self.credentials(file)).transpose()?;
+                let keys = self.credentials(publish)?;
                 let publisher = Publisher::new(log.clone(), publish, self.base, keys);
                 Some(publisher.map_err(UpkeepError::from)?)
             }
@@ -88,12 +91,83 @@ impl Logs<'_> {
         Ok(upkeep)
     }
 
-    fn credentials(&self, file: &Path) -> Result<Credentials, ConfigError> {
+    /// Everything that [`Logs::open`] and [`Logs::upkeep`] would refuse, as far as it can be told beside a
+    /// running server: nothing is locked, nothing is changed, nobody is asked.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub async fn look(
+        &self,
+        issuer: Vec<Vec<u8>>,
+        verifier: &LogVerifier,
+        now: OffsetDateTime,
+    ) -> Result<Report, OpenError> {
+        let LogSettings {
+            publish,
+            witnesses,
+            window,
+            ..
+        } = self.own()?;
+        let config = self.config()?;
+        let is_authority = !issuer.is_empty();
+        let chains = Chains {
+            issuer,
+            roots: self.roots()?,
+        };
+        Log::check_settings(&config, &chains)?;
+        if is_authority && !window.contains(now + LIFETIME) {
+            let reason = format!(
+                "log.window: no certificate that is issued now ends {window}; begin the next log with `vouchsafe log rotate`"
+            );
+            return Err(refused(self.source, reason).into());
+        }
+        for witness in witnesses {
+            Witness::read(witness).map_err(UpkeepError::from)?;
+        }
+        if let Some(publish) = publish {
+            let bucket = Publisher::bucket(publish, self.credentials(publish)?);
+            if bucket.map_err(UpkeepError::from)?.is_none() {
+                let directory = self.base.join(&publish.to);
+                can_make(&directory).map_err(|error| {
+                    refused(&directory, format!("cannot publish there: {error}"))
+                })?;
+            }
+        }
+        guard::look(&config, verifier, now).await?;
+        let report = check_file(&config.database, &config.origin, verifier, &mut |_, _| {}).await;
+        Ok(report.map_err(LogError::from)?)
+    }
+
+    fn credentials(&self, publish: &publisher::Config) -> Result<Option<Credentials>, ConfigError> {
+        let Some(file) = &publish.credentials else {
+            return Ok(None);
+        };
         let file = self.base.join(file);
         let text = read_text(&file).map_err(|error| refused(&file, error.to_string()))?;
         let missing = "there are no aws_access_key_id and aws_secret_access_key";
-        Credentials::parse(&text).ok_or_else(|| refused(&file, missing.to_owned()))
+        let found = Credentials::parse(&text);
+        Ok(Some(
+            found.ok_or_else(|| refused(&file, missing.to_owned()))?,
+        ))
     }
+}
+
+/// Whether a directory is there and can be written to, or could be made.
+fn can_make(directory: &Path) -> io::Result<()> {
+    let mut above = directory.ancestors();
+    let found = above.find(|above| above.as_os_str().is_empty() || above.exists());
+    let found = found.filter(|found| !found.as_os_str().is_empty());
+    can_write_in(found.unwrap_or_else(|| Path::new(".")))
+}
+
+/// Only a try tells: rights, the kind of the file system and that of the directory play into it.
+pub(super) fn can_write_in(directory: &Path) -> io::Result<()> {
+    let probe = directory.join(format!(".vouchsafe-check-{}", std::process::id()));
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&probe)?;
+    fs::remove_file(&probe)
 }
 
 const MAX_WITNESSES: usize = 16;

@@ -4,6 +4,7 @@
 //! has seen its checkpoints is asked before it opens: the high-water mark, what is published, the
 //! witnesses. Any of them suffices to refuse.
 
+use super::checkpoint::Checkpoint;
 use super::high_water::HighWater;
 use super::merkle::Hash;
 use super::recovery::{RecoveryError, edge_at, recover};
@@ -89,7 +90,19 @@ pub(super) async fn open_mark(
         return Ok(None);
     };
     let mut high_water = HighWater::open(path, &config.origin, verifier)?;
-    let mark = high_water.mark();
+    check_mark(store, head, high_water.mark(), path, now).await?;
+    let raised = high_water.raise(head.signed(&config.origin), &head.checkpoint);
+    raised.await?;
+    Ok(Some(high_water))
+}
+
+async fn check_mark(
+    store: &dyn Store,
+    head: &Head,
+    mark: &Checkpoint,
+    path: &Path,
+    now: OffsetDateTime,
+) -> Result<(), LogError> {
     let witnessed = || format!("the high-water mark at {}", path.display());
     check_seen(store, head.size, mark.size, &mark.root, witnessed).await?;
     // The same tree, signed again and then restored: harmless, once the clock is past it.
@@ -97,9 +110,31 @@ pub(super) async fn open_mark(
     if mark.timestamp_ms > head.timestamp_ms && behind_ms > 0 {
         return Err(LogError::ClockBehind { behind_ms });
     }
-    let raised = high_water.raise(head.signed(&config.origin), &head.checkpoint);
-    raised.await?;
-    Ok(Some(high_water))
+    Ok(())
+}
+
+/// Compares the high-water mark, if there is to be one, with the stored head, beside whoever writes both.
+///
+/// # Errors
+/// [`LogError`]: the mark cannot be read, or [`Log::open`](super::Log::open) would refuse to go on.
+pub async fn look(
+    config: &Config,
+    verifier: &LogVerifier,
+    now: OffsetDateTime,
+) -> Result<(), LogError> {
+    let Some(path) = &config.high_water else {
+        return Ok(());
+    };
+    // Before the database: a running server raises the mark after its commit.
+    let mark = HighWater::look(path, &config.origin, verifier)?;
+    let store = config.database.open_read_only(&verifier.log_id()).await?;
+    let compared = async {
+        let head = store.state().await?.head;
+        check_mark(&*store, &head, &mark, path, now).await
+    };
+    let compared = compared.await;
+    store.close().await;
+    compared
 }
 
 /// Makes the stored head the high-water mark of a log that has none yet.

@@ -92,37 +92,28 @@ impl HighWater {
     /// Opens the mark of the log of `origin` and `verifier`, for this process alone.
     pub fn open(path: &Path, origin: &str, verifier: &LogVerifier) -> Result<Self, HighWaterError> {
         let file = OpenOptions::new().read(true).write(true).open(path);
-        let file = file.map_err(|error| match error.kind() == ErrorKind::NotFound {
-            true => HighWaterError::Missing(text(path)),
-            false => failed(path, &error),
-        })?;
+        let file = file.map_err(|error| not_opened(path, &error))?;
         lock(&file, path)?;
-        let slots = [0, 1].map(|number| {
-            let mut bytes = [0; SLOT];
-            file.read_exact_at(&mut bytes, number * SLOT as u64).ok()?;
-            let end = bytes.iter().position(|byte| *byte == 0)?;
-            let note = str::from_utf8(&bytes[..end]).ok()?;
-            let checkpoint = Checkpoint::verify(note, origin, verifier).ok()?;
-            Some((checkpoint, number))
-        });
-        let newest = slots
-            .into_iter()
-            .flatten()
-            .max_by_key(|(mark, _)| order(mark));
-        let Some((mark, number)) = newest else {
-            let length = file.metadata().map_err(|error| failed(path, &error))?.len();
-            return Err(match length {
-                // Its making was cut short before there was anything in it.
-                0 => HighWaterError::Missing(text(path)),
-                _ => HighWaterError::Damaged(text(path)),
-            });
-        };
+        let (mark, number) = newest(&file, path, origin, verifier)?;
         Ok(Self {
             file: Arc::new(file),
             path: path.to_owned(),
             mark,
             next: 1 - number,
         })
+    }
+
+    /// Reads the mark without its lock, which a running server holds.
+    ///
+    /// # Errors
+    /// [`HighWaterError`]: there is none that can be read.
+    pub fn look(
+        path: &Path,
+        origin: &str,
+        verifier: &LogVerifier,
+    ) -> Result<Checkpoint, HighWaterError> {
+        let file = File::open(path).map_err(|error| not_opened(path, &error))?;
+        newest(&file, path, origin, verifier).map(|(mark, _)| mark)
     }
 
     /// The newest checkpoint.
@@ -169,6 +160,43 @@ impl Drop for HighWater {
     /// open too.
     fn drop(&mut self) {
         drop(self.file.unlock());
+    }
+}
+
+/// The newest checkpoint that verifies, and its slot.
+fn newest(
+    file: &File,
+    path: &Path,
+    origin: &str,
+    verifier: &LogVerifier,
+) -> Result<(Checkpoint, u64), HighWaterError> {
+    let slots = [0, 1].map(|number| {
+        let mut bytes = [0; SLOT];
+        file.read_exact_at(&mut bytes, number * SLOT as u64).ok()?;
+        let end = bytes.iter().position(|byte| *byte == 0)?;
+        let note = str::from_utf8(&bytes[..end]).ok()?;
+        let checkpoint = Checkpoint::verify(note, origin, verifier).ok()?;
+        Some((checkpoint, number))
+    });
+    let newest = slots
+        .into_iter()
+        .flatten()
+        .max_by_key(|(mark, _)| order(mark));
+    if let Some(newest) = newest {
+        return Ok(newest);
+    }
+    let length = file.metadata().map_err(|error| failed(path, &error))?.len();
+    Err(match length {
+        // Its making was cut short before there was anything in it.
+        0 => HighWaterError::Missing(text(path)),
+        _ => HighWaterError::Damaged(text(path)),
+    })
+}
+
+fn not_opened(path: &Path, error: &std::io::Error) -> HighWaterError {
+    match error.kind() == ErrorKind::NotFound {
+        true => HighWaterError::Missing(text(path)),
+        false => failed(path, error),
     }
 }
 

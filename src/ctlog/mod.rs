@@ -72,11 +72,10 @@ use crate::certificate::precertificate::Precertificate;
 use crate::certificate::sct::Sct;
 use arc_swap::ArcSwap;
 use chain::ChainCertificate;
-use config::{checked_origin, read_usages};
+use config::checked_origin;
 use entry::{Entry, EntryBody, leaf_index_extension};
 use merkle::{HASH_LENGTH, Hash};
 use recovery::{RecoveryError, recover};
-use roots::accepted_roots;
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
 use signer::{LogSigner, LogVerifier};
 use std::sync::Arc;
@@ -144,6 +143,15 @@ impl Log {
         Self::open_in(store, config, signer, chains, now).await
     }
 
+    /// Whether a log can be opened with these, as far as that can be told without its database.
+    ///
+    /// # Errors
+    /// [`LogError`]: what [`Log::open`] would refuse.
+    pub fn check_settings(config: &Config, chains: &Chains) -> Result<(), LogError> {
+        checked_origin(config)?;
+        Policy::of(config, chains).map(drop)
+    }
+
     /// The same on any store.
     pub async fn open_in(
         store: Arc<dyn Store>,
@@ -153,20 +161,7 @@ impl Log {
         now: OffsetDateTime,
     ) -> Result<Self, LogError> {
         let origin = checked_origin(config)?;
-        let usages = read_usages(&config.extended_key_usages)?;
-        if !config.window.is_possible() {
-            return Err(LogError::Window);
-        }
-        let issuer = read_chain("issuer chain", &chains.issuer)?;
-        for (position, pair) in issuer.windows(2).enumerate() {
-            let checked = pair[0].check_issued_by(&pair[1], position);
-            checked.map_err(|error| LogError::Chain {
-                chain: "issuer chain",
-                position,
-                error,
-            })?;
-        }
-        let roots = accepted_roots(issuer.last(), &chains.roots)?;
+        let (policy, issuer) = Policy::of(config, chains)?;
         let verifier = signer.verifier().clone();
         let (head, edge) = recover(&*store, &origin, &verifier).await?;
         let behind_ms = head.timestamp_ms.saturating_sub(milliseconds(now));
@@ -206,12 +201,6 @@ impl Log {
             root: issuer.last().unwrap_or(first).clone(),
         });
         let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
-        let policy = Policy {
-            roots,
-            usages,
-            window: config.window,
-            reject_expired: config.reject_expired,
-        };
         let shared = Shared {
             is_shared: store.newest_head().await?.is_some(),
             reader: Reader::new(store, head),
@@ -441,21 +430,6 @@ impl core::fmt::Debug for Log {
             .field("size", &size)
             .finish()
     }
-}
-
-fn read_chain(
-    chain: &'static str,
-    certificates: &[Vec<u8>],
-) -> Result<Vec<ChainCertificate>, LogError> {
-    let read = |(position, der): (usize, &Vec<u8>)| {
-        let certificate = ChainCertificate::from_der(der.clone());
-        certificate.map_err(|error| LogError::Chain {
-            chain,
-            position,
-            error,
-        })
-    };
-    certificates.iter().enumerate().map(read).collect()
 }
 
 /// Milliseconds since 1970; a time before that is far behind every tree head and refused as such.

@@ -1,8 +1,8 @@
 //! The roots to which what others submit must lead. They can be exchanged while the log runs.
 
 use super::chain::ChainCertificate;
-use super::submission::Policy;
-use super::{Log, LogError, read_chain};
+use super::submission::{Policy, read_chain};
+use super::{Log, LogError};
 use std::sync::Arc;
 
 impl Log {

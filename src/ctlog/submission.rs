@@ -6,9 +6,12 @@
 //! certificate, so that what is stored beside an entry is what vouches for it and nothing else.
 
 use super::chain::{ChainCertificate, ChainError};
-use super::config::Window;
+use super::config::{Window, read_usages};
 use super::entry::{Entry, EntryBody, EntryError, MAX_CERTIFICATE, MAX_CHAIN};
+use super::error::LogError;
 use super::merkle::Hash;
+use super::roots::accepted_roots;
+use super::{Chains, Config};
 use crate::certificate::precertificate::{
     FinalIssuer, POISON_OID, SpliceError, tbs_of_final, tbs_without,
 };
@@ -118,6 +121,34 @@ pub struct Accepted {
 }
 
 impl Policy {
+    /// What an operator says of it, and the chain of the log's own authority, if there is one.
+    ///
+    /// # Errors
+    /// [`LogError`]: a usage, the window or a certificate makes no sense.
+    pub fn of(config: &Config, chains: &Chains) -> Result<(Self, Vec<ChainCertificate>), LogError> {
+        let usages = read_usages(&config.extended_key_usages)?;
+        if !config.window.is_possible() {
+            return Err(LogError::Window);
+        }
+        let issuer = read_chain("issuer chain", &chains.issuer)?;
+        for (position, pair) in issuer.windows(2).enumerate() {
+            let checked = pair[0].check_issued_by(&pair[1], position);
+            checked.map_err(|error| LogError::Chain {
+                chain: "issuer chain",
+                position,
+                error,
+            })?;
+        }
+        let roots = accepted_roots(issuer.last(), &chains.roots)?;
+        let policy = Self {
+            roots,
+            usages,
+            window: config.window,
+            reject_expired: config.reject_expired,
+        };
+        Ok((policy, issuer))
+    }
+
     /// Checks a submission and makes the entry of it.
     pub fn accept(
         &self,
@@ -245,6 +276,21 @@ impl Policy {
             .iter()
             .any(|root| root.fingerprint() == fingerprint)
     }
+}
+
+pub(super) fn read_chain(
+    chain: &'static str,
+    certificates: &[Vec<u8>],
+) -> Result<Vec<ChainCertificate>, LogError> {
+    let read = |(position, der): (usize, &Vec<u8>)| {
+        let certificate = ChainCertificate::from_der(der.clone());
+        certificate.map_err(|error| LogError::Chain {
+            chain,
+            position,
+            error,
+        })
+    };
+    certificates.iter().enumerate().map(read).collect()
 }
 
 fn signs_precertificates(certificate: &ChainCertificate) -> bool {

@@ -96,6 +96,22 @@ enum Answer {
 impl Witness {
     /// A witness for `log`.
     pub fn new(log: Log, config: &Config) -> Result<Self, WitnessError> {
+        let (key, url, http) = Self::read(config)?;
+        Ok(Self {
+            http,
+            log,
+            url,
+            key,
+            seen: None,
+            cosigned: String::new(),
+        })
+    }
+
+    /// What `config` says: key, address, and the client for it. Nobody is asked.
+    ///
+    /// # Errors
+    /// [`WitnessError::Config`] or [`WitnessError::Key`]: it makes no sense.
+    pub fn read(config: &Config) -> Result<(CosignatureKey, Url, reqwest::Client), WitnessError> {
         let key = CosignatureKey::parse(&config.public_key)?;
         let refused = |reason: String| WitnessError::Config(reason);
         let address = format!("{}/add-checkpoint", config.url.trim_end_matches('/'));
@@ -119,14 +135,7 @@ impl Witness {
             .timeout(PATIENCE)
             .https_only(!is_plain)
             .build();
-        Ok(Self {
-            http: http.map_err(|error| refused(error.to_string()))?,
-            log,
-            url,
-            key,
-            seen: None,
-            cosigned: String::new(),
-        })
+        Ok((key, url, http.map_err(|error| refused(error.to_string()))?))
     }
 
     /// Its name.

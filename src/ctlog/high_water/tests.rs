@@ -7,7 +7,7 @@ use crate::ctlog::sequencer::{Request, Sequencer};
 use crate::ctlog::store::Store as _;
 use crate::ctlog::store::sqlite::SqliteStore;
 use crate::ctlog::testing::{ORIGIN, TestLog, at, log_entries, log_entry, signer};
-use crate::ctlog::{AppendError, Chains, Config, Fatal, Log, LogError};
+use crate::ctlog::{AppendError, Chains, Config, Fatal, Log, LogError, guard};
 use arc_swap::ArcSwap;
 use std::collections::HashSet;
 use std::fs;
@@ -87,6 +87,8 @@ async fn an_older_copy_of_the_database_is_refused_by_the_mark_alone() {
     restore_database(&test, "backup");
     let refused = test.try_open(at(3)).await.unwrap_err();
     assert!(refused.to_string().contains("docs/log.md"), "{refused}");
+    let looked = guard::look(&test.config, signer(1).verifier(), at(3)).await;
+    assert_eq!(looked.unwrap_err(), refused);
     match rollback(refused) {
         Rollback::Behind { seen, stored, .. } => assert_eq!((seen, stored), (5, 3)),
         Rollback::Forked { .. } => panic!("not longer, but another tree"),

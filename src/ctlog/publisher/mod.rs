@@ -101,23 +101,37 @@ impl Publisher {
         base: &Path,
         credentials: Option<Credentials>,
     ) -> Result<Self, PublishError> {
+        let target: Box<dyn Target> = match Self::bucket(config, credentials)? {
+            Some(bucket) => Box::new(bucket),
+            None => Box::new(Directory::open(&base.join(&config.to))?),
+        };
+        let interval = Duration::from_secs(config.interval_seconds.into());
+        Ok(Self::to(log, target, config.to.clone(), interval))
+    }
+
+    /// The bucket that `config` names, which is asked nothing; none, where it names a directory.
+    ///
+    /// # Errors
+    /// [`PublishError::Config`]: it names neither, or something else in it makes no sense.
+    pub fn bucket(
+        config: &Config,
+        credentials: Option<Credentials>,
+    ) -> Result<Option<Bucket>, PublishError> {
         if !(1..=3600).contains(&config.interval_seconds) {
             let reason = "interval-seconds is 1 to 3600".to_owned();
             return Err(PublishError::Config(reason));
         }
-        let target: Box<dyn Target> = if config.to.starts_with(bucket::SCHEME) {
-            Box::new(Bucket::open(config, credentials)?)
-        } else if config.to.contains("://") {
+        if config.to.starts_with(bucket::SCHEME) {
+            return Bucket::open(config, credentials).map(Some);
+        }
+        if config.to.contains("://") {
             let reason = format!(
                 "{} is neither a directory nor s3://BUCKET/PREFIX",
                 config.to
             );
             return Err(PublishError::Config(reason));
-        } else {
-            Box::new(Directory::open(&base.join(&config.to))?)
-        };
-        let interval = Duration::from_secs(config.interval_seconds.into());
-        Ok(Self::to(log, target, config.to.clone(), interval))
+        }
+        Ok(None)
     }
 
     /// Publishes `log` to any target.
