@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{ConfigArgument, Failure, terminal};
-use crate::config::Config;
+use crate::config::{Config, Either};
 use crate::ctlog::moving::Moving;
 use crate::database::Server;
 use crate::{ctlog, ledger};
@@ -31,10 +31,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn upgrade(ConfigArgument { config }: ConfigArgument) -> Result<(), Failure> {
-    let config = Config::read(&config)?;
-    let server = server(&config)?;
+    let config = Either::read(&config)?;
+    let server = server(config.server())?;
     ctlog::upgrade(server).await?;
-    ledger::upgrade(server).await?;
+    if let Either::Authority(_) = config {
+        ledger::upgrade(server).await?;
+    }
     terminal::say(format_args!(
         "The tables in {} are those of this version.",
         server.address()
@@ -44,7 +46,7 @@ async fn upgrade(ConfigArgument { config }: ConfigArgument) -> Result<(), Failur
 
 async fn move_there(ConfigArgument { config }: ConfigArgument) -> Result<(), Failure> {
     let config = Config::read(&config)?;
-    let server = server(&config)?;
+    let server = server(config.server())?;
     let (logs, ledger) = (config.logs(), config.ledger_file());
     let tell_rows = |done, all| progress("rows", done, all);
     if !config.has_own_log() {
@@ -85,7 +87,6 @@ fn progress(what: &str, done: u64, all: u64) {
     }
 }
 
-fn server(config: &Config) -> Result<&Server, Failure> {
-    let server = config.server();
-    server.ok_or_else(|| "the configuration names no database; log and ledger are files".into())
+fn server(named: Option<&Server>) -> Result<&Server, Failure> {
+    named.ok_or_else(|| "the configuration names no database; log and ledger are files".into())
 }

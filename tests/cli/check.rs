@@ -121,3 +121,67 @@ fn check_refuses_a_mark_that_is_lost_or_another_logs_and_leaves_a_running_server
 }
 
 const GARBAGE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+#[test]
+fn a_log_that_runs_alone_is_checked_like_any_other_and_says_its_keys() {
+    let (_place, directory) = log_alone(&[]);
+    let config = directory.join("log.yaml");
+    let run = |arguments: &[&str]| {
+        let arguments = [arguments, &["--config", config.to_str().unwrap()]].concat();
+        vouchsafe(&arguments)
+    };
+    let checked = run(&["check"]);
+    let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success(), "{told}");
+    assert!(
+        told.contains("the log log.example.com has 0 entries and is whole"),
+        "{told}"
+    );
+    let key = run(&["log", "export-key", "--format", "note-vkey"]);
+    let key = String::from_utf8(key.stdout).unwrap();
+    assert!(key.starts_with("log.example.com+"), "{key}");
+    assert!(
+        told.contains(&format!("witnesses know the log as {}\n", key.trim_end())),
+        "{told}"
+    );
+
+    let good = fs::read_to_string(&config).unwrap();
+    for (from, to, sentence) in [
+        ("roots: roots.pem", "roots: missing.pem", "missing.pem"),
+        (
+            "refresh-seconds: 30",
+            "witnesses: [{url: \"https://x\", public-key: y}]",
+            "log.witnesses",
+        ),
+        (
+            "high-water: high-water",
+            "high-water: lost",
+            "no high-water mark",
+        ),
+        ("\nlog:\n", "\nlgo:\n", "unknown field `lgo`"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        fs::write(&config, good.replace(from, to)).unwrap();
+        let error = error_of(&run(&["check"]));
+        assert!(error.contains(sentence), "{error} for {to}");
+    }
+}
+
+#[test]
+fn a_misspelt_setting_of_an_authority_does_not_make_a_log_of_it() {
+    let (_place, directory) = deployment();
+    let config = directory.join("vouchsafe.yaml");
+    let good = fs::read_to_string(&config).unwrap();
+    for (setting, misspelt) in [("authority", "authorty"), ("issuers", "issuer")] {
+        let text = good.replace(&format!("\n{setting}:"), &format!("\n{misspelt}:"));
+        fs::write(&config, text).unwrap();
+        for command in [&["check"][..], &["log", "fsck"], &["database", "upgrade"]] {
+            let arguments = [command, &["--config", config.to_str().unwrap()]].concat();
+            let error = error_of(&vouchsafe(&arguments));
+            assert!(
+                error.contains(&format!("unknown field `{misspelt}`")),
+                "{error} for {command:?}"
+            );
+        }
+    }
+}

@@ -46,6 +46,26 @@ fn deployment() -> (TempDir, PathBuf) {
     (place, directory)
 }
 
+/// A fresh log that runs alone, under the root of a fresh deployment.
+fn log_alone(more: &[&str]) -> (TempDir, PathBuf) {
+    let (place, authority) = deployment();
+    let directory = place.path().join("alone");
+    let made = Command::new(env!("CARGO_BIN_EXE_vouchsafe"))
+        .args(["log", "init", "--dir"])
+        .arg(&directory)
+        .args(["--public-url", "https://log.example.com", "--roots"])
+        .arg(authority.join("ca/root.pem"))
+        .args(more)
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    (place, directory)
+}
+
 fn check(directory: &Path) -> Output {
     vouchsafe(&[
         "check",

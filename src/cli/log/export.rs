@@ -37,6 +37,8 @@ enum Format {
     Id,
     /// The key for checkpoints, as verifiers of notes take it
     Vkey,
+    /// The key of the second signature on checkpoints, which witnesses know the log by
+    NoteVkey,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -68,6 +70,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Format::Public => encode_string("PUBLIC KEY", LineEnding::LF, verifier.public_key_der())?,
         Format::Id => hex(&verifier.log_id()),
         Format::Vkey => verifier_key(&logs.config()?.origin, verifier.public_key_der()),
+        Format::NoteVkey => {
+            let key = signer.note_key().ok_or("log.note-key is not set")?;
+            key.verifier_key(&logs.config()?.origin)
+        }
     };
     terminal::result(Zeroizing::new(text).trim_end());
     Ok(())
