@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Failure, now, terminal};
 use crate::authority::hierarchy::Curve;
-use crate::config::fresh::{self, Entropy, Plan};
+use crate::config::fresh::{self, Entropy, Made, Plan};
 use crate::database::with_files_from;
 
 #[derive(Debug, clap::Args)]
@@ -78,12 +78,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         issuers: include_str!("../../config/issuers.yaml"),
         development: false,
     };
-    fresh::create(&dir, &plan, &entropy()?, now()).await?;
+    let made = fresh::create(&dir, &plan, &entropy()?, now()).await?;
 
     let at = dir.display();
-    terminal::say(format_args!(
-        "A new certificate authority and its log are in {at}."
-    ));
+    terminal::say(match made {
+        Made::New => format!("A new certificate authority and its log are in {at}."),
+        Made::Completed => format!(
+            "The certificate authority that was begun in {at} is complete, as its vouchsafe.yaml has it."
+        ),
+    });
     terminal::say(format_args!(
         "  1. Move {at}/ca/root.key.pem to a safe place; the server never needs it."
     ));

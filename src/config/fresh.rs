@@ -1,10 +1,11 @@
 //! A new deployment: keys, certificates, databases and the files that name them.
 
 mod place;
+mod server;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -13,7 +14,9 @@ use der::pem::LineEnding;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use self::place::{finish, place};
+use place::{Place, hold, mark_unfinished, put};
+pub(super) use place::{make_directory, sync_directories, write};
+
 use super::{Config, ConfigError, LogConfig};
 use crate::authority::file::Passphrase;
 use crate::authority::hierarchy::{
@@ -24,6 +27,7 @@ use crate::certificate::profile::SerialNumber;
 use crate::ctlog::note::NoteKey;
 use crate::ctlog::signer::{self, LogSigner};
 use crate::ctlog::{self, Log, LogError};
+use crate::database::DatabaseError;
 use crate::ledger::{Ledger, LedgerError};
 
 /// What a new deployment is to be.
@@ -64,6 +68,10 @@ pub struct LogPlan<'a> {
     pub roots: &'a Path,
     /// The file with the passphrase for the key; without one a random passphrase is made.
     pub passphrase_file: Option<PathBuf>,
+    /// The PostgreSQL database for it; without one it is in a file.
+    pub database: Option<&'a str>,
+    /// The file with the password there.
+    pub database_password_file: Option<PathBuf>,
 }
 
 /// Randomness for a new deployment, drawn at the door.
@@ -74,15 +82,49 @@ pub struct Entropy {
     pub passphrase: [u8; 32],
 }
 
-/// A deployment that could not be made. Nothing of it is left at its place.
+/// What was done about a new deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// It was made.
+    New,
+    /// One that had been begun was made to its end, as its own configuration has it.
+    Completed,
+}
+
+/// A deployment that could not be made. Unless it says otherwise nothing of it is left.
 #[derive(Debug, thiserror::Error)]
 pub enum FreshError {
     /// Nothing is ever overwritten.
     #[error("{0} exists and is not an empty directory; nothing was changed")]
     Exists(PathBuf),
+    /// The directory that is to be exchanged is the one that the command was given in.
+    #[error("{0} is the working directory: name a new directory in it")]
+    Here(PathBuf),
     /// Two at once.
     #[error("another process is at work in {0}")]
     Busy(PathBuf),
+    /// The directory cannot be exchanged for a new one.
+    #[error(
+        "cannot put a deployment at {path}: {source}; if it is a mount point, name a directory in it"
+    )]
+    Place {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The deployment is at its place, with all its keys, but not all of it is on the server.
+    #[error(
+        "{directory} is at its place, but what belongs to it in {database} is not complete: {reason}. Once that is put right, give the same command again and it goes on; or, if no server was ever started on it, remove the directory and, if nothing else is in that database, DROP SCHEMA IF EXISTS ctlog, ledger CASCADE"
+    )]
+    Unfinished {
+        /// Where it is.
+        directory: PathBuf,
+        /// Where it is not complete.
+        database: String,
+        /// Why.
+        reason: String,
+    },
     /// A file could not be written.
     #[error("cannot write {path}: {source}")]
     File {
@@ -117,6 +159,9 @@ pub enum FreshError {
     /// The ledger could not be created.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The server cannot be used.
+    #[error(transparent)]
+    Server(#[from] DatabaseError),
     /// The new configuration does not hold, for one of the plan's values.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -124,7 +169,8 @@ pub enum FreshError {
 
 /// Makes a deployment at `directory`, which must not exist or be empty. Everything is written beside
 /// it first and then moved there in one step, so that after a crash there is a whole deployment or
-/// none.
+/// none. What it has on a server is made after that: the keys are never lost to something that was
+/// made with them, and what was cut short there is gone on with.
 ///
 /// # Errors
 /// [`FreshError`].
@@ -133,12 +179,9 @@ pub async fn create(
     plan: &Plan<'_>,
     entropy: &Entropy,
     now: OffsetDateTime,
-) -> Result<(), FreshError> {
-    let directory = place(directory)?;
-    finish(&directory, async |at| {
-        write_all(at, plan, entropy, now).await
-    })
-    .await
+) -> Result<Made, FreshError> {
+    let write = async |at: &Path| write_all(at, plan, entropy, now).await;
+    make(directory, "vouchsafe.yaml", write, now).await
 }
 
 /// Makes a log that runs alone at `directory`, in the same way. `passphrase` is random.
@@ -150,12 +193,32 @@ pub async fn create_log(
     plan: &LogPlan<'_>,
     passphrase: [u8; 32],
     now: OffsetDateTime,
-) -> Result<(), FreshError> {
-    let directory = place(directory)?;
-    finish(&directory, async |at| {
-        write_log(at, plan, passphrase, now).await
-    })
-    .await
+) -> Result<Made, FreshError> {
+    let write = async |at: &Path| write_log(at, plan, passphrase, now).await;
+    make(directory, "log.yaml", write, now).await
+}
+
+async fn make(
+    directory: &Path,
+    configuration: &str,
+    write: impl AsyncFnOnce(&Path) -> Result<(), FreshError>,
+    now: OffsetDateTime,
+) -> Result<Made, FreshError> {
+    // Held to the end.
+    let (directory, _lock, made) = match Place::of(directory)? {
+        Place::Unfinished(directory) => {
+            let lock = hold(&directory)?;
+            (directory, vec![lock], Made::Completed)
+        }
+        Place::Free(directory) => {
+            let lock = put(&directory, write).await?;
+            (directory, lock, Made::New)
+        }
+    };
+    if place::is_unfinished(&directory) {
+        server::finish(&directory, configuration, made == Made::New, now).await?;
+    }
+    Ok(made)
 }
 
 /// Makes log and ledger in `data`, where `config` has them, unless they are there: true, if they were
@@ -305,22 +368,26 @@ async fn write_all(
         true => settings.replace(LIMITED, UNLIMITED) + DEVELOPMENT,
         false => settings,
     };
-    let settings = match plan.database {
-        Some(address) => {
-            settings + &database_settings(address, plan.database_password_file.as_deref())
-        }
-        None => settings,
-    };
+    let settings =
+        settings + &server::settings(plan.database, plan.database_password_file.as_deref());
     write(&at.join("vouchsafe.yaml"), 0o644, &settings)?;
     write(&at.join("issuers.yaml"), 0o644, plan.issuers)?;
 
     let config = Config::read(&at.join("vouchsafe.yaml"))?;
-    // The ledger first: it is what a database can have only one of, and refuses before there is a log.
-    Ledger::create(config.ledger_database())
-        .await?
-        .close()
-        .await;
-    Log::create(&config.log_config()?, &config.log_signer()?, now).await?;
+    let signer = config.log_signer()?;
+    match config.server() {
+        Some(server) => {
+            server::check(server, &config.logs()).await?;
+            mark_unfinished(at)?;
+        }
+        None => {
+            Ledger::create(config.ledger_database())
+                .await?
+                .close()
+                .await;
+            Log::create(&config.log_config()?, &signer, now).await?;
+        }
+    }
     sync_directories([at.join("ca"), at.join("log"), at.to_owned()])
 }
 
@@ -356,13 +423,22 @@ async fn write_log(
             "file: passphrase",
             &format!("file: {}", quoted(&passphrase_file)),
         );
+    let settings =
+        settings + &server::settings(plan.database, plan.database_password_file.as_deref());
     let file = at.join("log.yaml");
     write(&file, 0o644, &settings)?;
 
     let config = LogConfig::read(&file)?;
     let logs = config.logs();
     logs.roots()?;
-    Log::create(&logs.config()?, &logs.signer()?, now).await?;
+    let signer = logs.signer()?;
+    match logs.server {
+        Some(server) => {
+            server::check(server, &logs).await?;
+            mark_unfinished(at)?;
+        }
+        None => Log::create(&logs.config()?, &signer, now).await?,
+    }
     sync_directories([at.to_owned()])
 }
 
@@ -388,56 +464,6 @@ fn passphrase(
         return Err(FreshError::EmptyPassphrase);
     }
     Ok((passphrase, file))
-}
-
-/// What is said of a database, as it stands in the file.
-fn database_settings(address: &str, password_file: Option<&Path>) -> String {
-    let quoted =
-        |text: &dyn std::fmt::Display| serde_json::to_string(&text.to_string()).unwrap_or_default();
-    let mut text = format!("\n# Log and ledger.\ndatabase: {}\n", quoted(&address));
-    if let Some(file) = password_file {
-        text += &format!("database-password: {{file: {}}}\n", quoted(&file.display()));
-    }
-    text
-}
-
-/// Names have to be on the disk as well as what they name.
-pub(super) fn sync_directories<const N: usize>(
-    directories: [PathBuf; N],
-) -> Result<(), FreshError> {
-    for directory in directories {
-        File::open(&directory)
-            .and_then(|opened| opened.sync_all())
-            .map_err(|source| FreshError::File {
-                path: directory.clone(),
-                source,
-            })?;
-    }
-    Ok(())
-}
-
-pub(super) fn make_directory(path: &Path) -> Result<(), FreshError> {
-    DirBuilder::new()
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| FreshError::File {
-            path: path.to_owned(),
-            source,
-        })
-}
-
-/// Writes a file that does not exist yet, and waits until it is on the disk.
-pub(super) fn write(path: &Path, mode: u32, text: &str) -> Result<(), FreshError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(mode);
-    let written = options.open(path).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|source| FreshError::File {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 const DEVELOPMENT: &str =

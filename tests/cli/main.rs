@@ -137,6 +137,49 @@ fn init_never_overwrites_and_leaves_nothing_when_it_fails() {
 }
 
 #[test]
+fn init_finds_out_that_its_place_cannot_be_taken_before_it_makes_anything() {
+    let place = tempfile::tempdir().unwrap();
+    let init = |directory: &str| {
+        Command::new(env!("CARGO_BIN_EXE_vouchsafe"))
+            .args(["init", "--dir", directory])
+            .current_dir(place.path().join("here"))
+            .output()
+            .unwrap()
+    };
+    fs::create_dir(place.path().join("here")).unwrap();
+    for here in [".", "../here", place.path().join("here").to_str().unwrap()] {
+        let error = error_of(&init(here));
+        assert!(error.contains("working directory"), "{error} for {here}");
+    }
+    // No more than a mount point can it be exchanged.
+    fs::create_dir(place.path().join("empty")).unwrap();
+    std::os::unix::fs::symlink("empty", place.path().join("link")).unwrap();
+    let error = error_of(&init("../link"));
+    assert!(error.contains("cannot put a deployment at"), "{error}");
+    fs::write(place.path().join("file"), "").unwrap();
+    let error = error_of(&init("../file"));
+    assert!(error.contains("nothing was changed"), "{error}");
+    assert_eq!(
+        fs::read_dir(place.path()).unwrap().count(),
+        4,
+        "something was left"
+    );
+
+    fs::create_dir(place.path().join(".ca.unfinished")).unwrap();
+    let held = fs::File::open(place.path().join(".ca.unfinished")).unwrap();
+    held.try_lock().unwrap();
+    let error = error_of(&init("../ca"));
+    assert!(error.contains("another process is at work in"), "{error}");
+    drop(held);
+    let made = init("../ca");
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+}
+
+#[test]
 fn check_tells_file_and_line_of_every_kind_of_mistake() {
     let (_place, directory) = deployment();
     let settings = directory.join("vouchsafe.yaml");

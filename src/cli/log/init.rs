@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::cli::{Failure, now, terminal};
-use crate::config::fresh::{self, LogPlan};
+use crate::config::fresh::{self, LogPlan, Made};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -26,6 +26,12 @@ pub(super) struct Arguments {
     /// A file with the passphrase for the private key; without it a random one is written beside it
     #[arg(long)]
     passphrase_file: Option<PathBuf>,
+    /// A PostgreSQL database for it, as postgresql://user@host/name; without it, it is a file
+    #[arg(long)]
+    database: Option<String>,
+    /// A file with the password for it
+    #[arg(long, requires = "database")]
+    database_password_file: Option<PathBuf>,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -36,6 +42,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         listen,
         roots,
         passphrase_file,
+        database,
+        database_password_file,
     } = arguments;
     let own_passphrase = passphrase_file.is_none();
     let plan = LogPlan {
@@ -44,11 +52,21 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         listen,
         roots: &roots,
         passphrase_file: passphrase_file.map(std::path::absolute).transpose()?,
+        database: database.as_deref(),
+        database_password_file: database_password_file
+            .map(std::path::absolute)
+            .transpose()?,
     };
-    fresh::create_log(&dir, &plan, crate::cli::init::entropy()?.passphrase, now()).await?;
+    let passphrase = crate::cli::init::entropy()?.passphrase;
+    let made = fresh::create_log(&dir, &plan, passphrase, now()).await?;
 
     let at = dir.display();
-    terminal::say(format_args!("A new transparency log is in {at}."));
+    terminal::say(match made {
+        Made::New => format!("A new transparency log is in {at}."),
+        Made::Completed => {
+            format!("The log that was begun in {at} is complete, as its log.yaml has it.")
+        }
+    });
     if own_passphrase {
         terminal::say(format_args!(
             "  Keep {at}/passphrase away from the key, in a credential store if there is one."
