@@ -342,7 +342,7 @@ impl Config {
         let tried = match OpenOptions::new().read(true).append(true).open(&file) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let above = file.parent().filter(|above| !above.as_os_str().is_empty());
-                upkeep::can_write_in(above.unwrap_or_else(|| Path::new(".")))
+                upkeep::owner_in(above.unwrap_or_else(|| Path::new("."))).map(drop)
             }
             opened => opened.map(drop),
         };

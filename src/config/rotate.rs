@@ -2,8 +2,9 @@
 //! own; then one file is exchanged, the configuration. Whatever interrupts this, the configuration is the
 //! old one or the new one, and the command can be given again.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use der::pem::LineEnding;
@@ -13,12 +14,13 @@ use yaml_serde::{Mapping, Value};
 
 use super::fresh::{FreshError, HIGH_WATER, make_directory, sync_directories, write};
 use super::logs::{check_prefix, public_key_file, secret};
+use super::settings::LogSettings;
 use super::surgery::{Lines, Unchangeable, scalar};
 use super::{ConfigError, Either, OpenError};
 use crate::authority::hierarchy::{encrypt_private_key, new_p256_key};
 use crate::certificate::profile::LIFETIME;
 use crate::ctlog::guard;
-use crate::ctlog::signer::LogSigner;
+use crate::ctlog::signer::{LogSigner, LogVerifier};
 use crate::ctlog::store::StoreError;
 use crate::ctlog::{self, Log, LogError, Reader, Window};
 use crate::database::Server;
@@ -45,7 +47,7 @@ pub struct Rotated {
     pub directory: PathBuf,
 }
 
-/// A shard that was not begun. The configuration is as it was.
+/// A shard that was not begun: unless it says otherwise the configuration is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
     /// Two at once.
@@ -73,6 +75,19 @@ pub enum RotateError {
     /// Nothing that is issued today could be logged.
     #[error("the window takes no certificate that would be issued now")]
     Window,
+    /// Verifiers would not believe the present log any more while it still takes entries.
+    #[error("the time until which the present log takes entries has passed")]
+    Until,
+    /// The configuration is the new one.
+    #[error(
+        "the next log has begun and {file} names it, but whether that survives a power cut is not known: {source}"
+    )]
+    Begun {
+        /// The configuration.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Something is in the way, and it is not a shard that was begun and not finished.
     #[error("{directory} is there already and is not a new log named {origin}: {reason}")]
     Taken {
@@ -153,32 +168,20 @@ pub async fn rotate(
         return Err(RotateError::Published);
     }
 
-    // Beside the directory of the present database, wherever that is.
-    let name = shard.prefix.trim_matches('/').replace('/', "-");
-    let above = present.database.parent().and_then(Path::parent);
-    let relative = above.unwrap_or_else(|| Path::new("")).join(&name);
+    if shard.until < now {
+        return Err(RotateError::Until);
+    }
+    let directory_of_file = match base.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => base,
+    };
+    logs.check_owner(directory_of_file)?;
+
+    let relative = place_of(shard.prefix, present);
     let directory = base.join(&relative);
     let origin = logs.origin_at(shard.prefix);
-    let passphrase = secret(base, &present.key, present.passphrase.as_ref())?;
-    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
-    let has_mark = present.high_water.is_some();
-    make(&directory, &origin, logs.server, passphrase, has_mark, now).await?;
-
     let public_key = present.key.with_extension("pub");
-    let signer = logs.signer()?;
-    let spki = signer.verifier().public_key_der();
-    let pem = der::pem::encode_string("PUBLIC KEY", LineEnding::LF, spki)
-        .map_err(|error| FreshError::LogKey(error.to_string()))?;
-    let at = base.join(&public_key);
-    match at.exists() {
-        false => write(&at, 0o644, &pem)?,
-        true if public_key_file(&at)?.public_key_der() == spki => {}
-        true => {
-            let source = io::Error::other("it has the key of another log");
-            return Err(RotateError::File { path: at, source });
-        }
-    }
-
+    let has_mark = present.high_water.is_some();
     let text = fs::read_to_string(file).map_err(io(file))?;
     let path = |path: &Path| scalar(&path.to_string_lossy());
     let mut changed = vec![
@@ -201,6 +204,7 @@ pub async fn rotate(
         changed.push(("database", Some(path(&relative.join(DATABASE)))));
         retired.push(("database", path(&present.database)));
     }
+    // Before anything is made: a file that cannot be changed must not leave a log behind.
     let new_text = change(&text, &changed, &retired).map_err(|Unchangeable(reason)| {
         RotateError::Unchangeable {
             file: file.to_owned(),
@@ -208,9 +212,14 @@ pub async fn rotate(
         }
     })?;
 
-    let draft = file.with_extension("yaml.new");
+    let passphrase = secret(base, &present.key, present.passphrase.as_ref())?;
+    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
+    make(&directory, &origin, logs.server, passphrase, has_mark, now).await?;
+    let signer = logs.signer()?;
+    write_public_key(&base.join(&public_key), signer.verifier())?;
+
+    let draft = write_draft(&new_text, file)?;
     let exchanged = async {
-        replace_draft(&draft, &new_text, file).map_err(io(&draft))?;
         // It must be good before it is the configuration: every log in it, opened as a server would.
         let new = Either::read(&draft)?;
         new.logs().mounts().await?;
@@ -218,19 +227,50 @@ pub async fn rotate(
         fs::rename(&draft, file).map_err(io(file))
     };
     if let Err(error) = exchanged.await {
-        // If it cannot be removed, the next attempt overwrites it.
+        // If it cannot be removed it is in nobody's way.
         let _removed = fs::remove_file(&draft);
         return Err(error);
     }
-    let parent = std::path::absolute(file).map_err(io(file))?;
-    let parent = parent.parent().map(Path::to_owned).unwrap_or_default();
-    sync_directories([parent])?;
+    let synced = File::open(directory_of_file).and_then(|opened| opened.sync_all());
+    synced.map_err(|source| RotateError::Begun {
+        file: file.to_owned(),
+        source,
+    })?;
     drop(lock);
     Ok(Rotated {
         before,
         origin,
         directory,
     })
+}
+
+/// A directory of its own, named after the log: beside that of the present one, where that has its own too,
+/// and otherwise where the present database is.
+fn place_of(prefix: &str, present: &LogSettings) -> PathBuf {
+    let name = |prefix: &str| prefix.trim_matches('/').replace('/', "-");
+    let at = present.database.parent().unwrap_or_else(|| Path::new(""));
+    let is_its_own = at
+        .file_name()
+        .is_some_and(|at| *at == *name(&present.prefix));
+    let above = at.parent().filter(|_| is_its_own).unwrap_or(at);
+    above.join(name(prefix))
+}
+
+/// What the configuration will name of the present log. It is written once.
+fn write_public_key(at: &Path, verifier: &LogVerifier) -> Result<(), RotateError> {
+    let spki = verifier.public_key_der();
+    let pem = der::pem::encode_string("PUBLIC KEY", LineEnding::LF, spki)
+        .map_err(|error| FreshError::LogKey(error.to_string()))?;
+    match at.exists() {
+        false => write(at, 0o644, &pem)?,
+        true if public_key_file(at)?.public_key_der() == spki => {}
+        true => {
+            let source = io::Error::other("it has the key of another log");
+            let path = at.to_owned();
+            return Err(RotateError::File { path, source });
+        }
+    }
+    Ok(())
 }
 
 /// Makes key and database of a new log in a directory of their own, which is there whole or not at all.
@@ -355,13 +395,45 @@ fn change(
     Ok(new_text)
 }
 
-/// Writes the draft, with the permissions of the file it is to replace, to the disk.
-fn replace_draft(draft: &Path, text: &str, file: &Path) -> io::Result<()> {
-    let permissions = fs::metadata(file)?.permissions();
-    let mut written = File::create(draft)?;
-    written.set_permissions(permissions)?;
-    written.write_all(text.as_bytes())?;
-    written.sync_all()
+/// Writes the text beside the file, with its permissions, to the disk. What is there already, left by an
+/// attempt that was cut short or anybody's own, is not touched.
+fn write_draft(text: &str, file: &Path) -> Result<PathBuf, RotateError> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let failed = |path: &Path, source| RotateError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mut number = 0;
+    let (draft, mut opened) = loop {
+        let draft = file.with_file_name(format!(".{name}.{number}.new"));
+        let mut options = OpenOptions::new();
+        match options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)
+        {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < MOST_DRAFTS => {
+                number += 1;
+            }
+            opened => {
+                let opened = opened.map_err(|source| failed(&draft, source))?;
+                break (draft, opened);
+            }
+        }
+    };
+    let written = fs::metadata(file).and_then(|present| {
+        opened.set_permissions(present.permissions())?;
+        opened.write_all(text.as_bytes())?;
+        opened.sync_all()
+    });
+    match written {
+        Ok(()) => Ok(draft),
+        Err(source) => {
+            let _removed = fs::remove_file(&draft);
+            Err(failed(&draft, source))
+        }
+    }
 }
 
 fn written(window: Window) -> Option<String> {
@@ -382,3 +454,4 @@ const LOG: &str = "log";
 const RETIRED: &str = "retired-logs";
 const DATABASE: &str = "log.sqlite";
 const KEY: &str = "key.pem";
+const MOST_DRAFTS: u32 = 1000;

@@ -3,7 +3,8 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -138,6 +139,37 @@ impl Logs<'_> {
         Ok(report.map_err(LogError::from)?)
     }
 
+    /// That what this process makes in `directory` belongs to whom the log's files belong to: a server that
+    /// runs as somebody else could not write to it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with a file of the log and the name of its owner; or nothing can be made there.
+    pub fn check_owner(&self, directory: &Path) -> Result<(), ConfigError> {
+        let LogSettings {
+            high_water,
+            database,
+            key,
+            ..
+        } = self.own()?;
+        let ours = owner_in(directory).map_err(|error| refused(directory, error.to_string()))?;
+        let database = Some(database).filter(|_| self.server.is_none());
+        // A key is not written to: it may be root's and open to the server's group.
+        let key = Some(key).filter(|_| ours == ROOT);
+        let files = [high_water.as_ref(), database, key];
+        let files = files.into_iter().flatten().map(|file| self.base.join(file));
+        let owned = |file: PathBuf| Some((fs::metadata(&file).ok()?.uid(), file));
+        match files.into_iter().find_map(owned) {
+            Some((theirs, file)) if theirs != ours => {
+                let (owner, me) = (name_of(theirs), name_of(ours));
+                let reason = format!(
+                    "it belongs to {owner}, and what {me} makes could not be used by a server that runs as {owner}: give the command as {owner}"
+                );
+                Err(refused(&file, reason))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn credentials(&self, publish: &publisher::Config) -> Result<Option<Credentials>, ConfigError> {
         let Some(file) = &publish.credentials else {
             return Ok(None);
@@ -157,17 +189,31 @@ fn can_make(directory: &Path) -> io::Result<()> {
     let mut above = directory.ancestors();
     let found = above.find(|above| above.as_os_str().is_empty() || above.exists());
     let found = found.filter(|found| !found.as_os_str().is_empty());
-    can_write_in(found.unwrap_or_else(|| Path::new(".")))
+    owner_in(found.unwrap_or_else(|| Path::new("."))).map(drop)
 }
 
-/// Only a try tells: rights, the kind of the file system and that of the directory play into it.
-pub(super) fn can_write_in(directory: &Path) -> io::Result<()> {
+/// To whom a file belongs that is made there. Only a try tells whether one can be: rights, the kind of the
+/// file system and that of the directory play into it.
+pub(super) fn owner_in(directory: &Path) -> io::Result<u32> {
     let probe = directory.join(format!(".vouchsafe-check-{}", std::process::id()));
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&probe)?;
-    fs::remove_file(&probe)
+    let mut options = OpenOptions::new();
+    let made = options.write(true).create_new(true).open(&probe)?;
+    let owner = made.metadata().map(|made| made.uid());
+    fs::remove_file(&probe)?;
+    owner
 }
 
+/// The name of a user of this machine, or the number where there is none.
+fn name_of(uid: u32) -> String {
+    let number = uid.to_string();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut users = users.lines().map(|line| line.split(':'));
+    let found = users.find_map(|mut user| {
+        let name = user.next()?;
+        (user.nth(1)? == number).then(|| name.to_owned())
+    });
+    found.unwrap_or_else(|| format!("user {number}"))
+}
+
+const ROOT: u32 = 0;
 const MAX_WITNESSES: usize = 16;

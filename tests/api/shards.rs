@@ -228,14 +228,14 @@ async fn what_was_interrupted_is_finished_and_what_is_in_the_way_is_left_alone()
     let place = deployment.config.parent().unwrap();
     let before = fs::read_to_string(&deployment.config).unwrap();
 
-    // Ended while it wrote: what is there is swept away.
+    // Ended while it wrote: half a log is swept away, and half a file is in nobody's way.
     fs::create_dir(place.join(".log-2.unfinished")).unwrap();
     fs::write(place.join(".log-2.unfinished/key.pem"), "half a key").unwrap();
-    fs::write(place.join("vouchsafe.yaml.new"), "half a file").unwrap();
+    fs::write(place.join(".vouchsafe.yaml.0.new"), "half a file").unwrap();
     deployment.rotate(&["--prefix", "/log-2"]).unwrap();
     let after = fs::read_to_string(&deployment.config).unwrap();
     let key = fs::read(place.join("log-2/key.pem")).unwrap();
-    assert!(!place.join("vouchsafe.yaml.new").exists());
+    assert!(!place.join(".vouchsafe.yaml.1.new").exists());
 
     // Ended before the configuration was exchanged: the shard that was made is the one that is used.
     fs::write(&deployment.config, &before).unwrap();

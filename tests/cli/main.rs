@@ -6,6 +6,7 @@ mod check;
 mod databases;
 #[path = "../harness/postgres.rs"]
 mod postgres;
+mod rotate;
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,5 +1,7 @@
 //! `vouchsafe log adopt`
 
+use std::path::Path;
+
 use crate::cli::{ConfigArgument, Failure, terminal};
 use crate::config::Either;
 use crate::ctlog::guard;
@@ -11,6 +13,8 @@ pub(super) async fn run(ConfigArgument { config }: ConfigArgument) -> Result<(),
     let Some(mark) = &log.high_water else {
         return Err("log.high-water is not set; it names the file to make".into());
     };
+    let directory = mark.parent().filter(|above| !above.as_os_str().is_empty());
+    logs.check_owner(directory.unwrap_or_else(|| Path::new(".")))?;
     let size = guard::adopt(&log, mark, logs.signer()?.verifier()).await?;
     terminal::result(format_args!(
         "{} remembers the log {} at {size} entries",
