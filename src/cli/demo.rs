@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::terminal::{BOLD, CYAN, DIM, GREEN, RESET};
+use super::terminal::{BOLD, CYAN, DIM, GREEN, RESET, Unwritten};
 use super::{Failure, now, terminal};
 use crate::certificate::extensions::Extension;
 use crate::client;
@@ -100,7 +100,7 @@ async fn visit(stack: &Stack) -> Result<(), Failure> {
             }
         }
 
-        terminal::result(format_args!("  {CYAN}{}{RESET}", verified.name()));
+        terminal::result(format_args!("  {CYAN}{}{RESET}", verified.name()))?;
         line(
             "valid",
             &format!(
@@ -108,11 +108,11 @@ async fn visit(stack: &Stack) -> Result<(), Failure> {
                 clock(verified.not_before()),
                 clock(verified.not_after())
             ),
-        );
+        )?;
         for (extension, value) in verified.extensions() {
             // The older forms repeat what the newer ones say.
             if extension.arc() > Extension::GithubWorkflowRef.arc() {
-                line(extension.meaning(), value);
+                line(extension.meaning(), value)?;
             }
         }
     }
@@ -125,8 +125,8 @@ fn step(what: &str, how: &str) {
     ));
 }
 
-fn line(name: &str, value: &str) {
-    terminal::result(format_args!("    {DIM}{name:<52}{RESET} {value}"));
+fn line(name: &str, value: &str) -> Result<(), Unwritten> {
+    terminal::result(format_args!("    {DIM}{name:<52}{RESET} {value}"))
 }
 
 fn clock(time: time::OffsetDateTime) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::terminal::{BOLD, RESET};
+use super::terminal::{BOLD, RESET, Unwritten};
 use super::{ConfigArgument, Failure, now, terminal};
 use crate::config::Config;
 use crate::ledger::{Ledger, Query, Row};
@@ -90,11 +90,13 @@ async fn audit(arguments: Audit) -> Result<(), Failure> {
         entries_until: now - Duration::from_secs(grace_seconds.min(FAR.as_secs())),
         rest: Duration::ZERO,
     };
+    let mut printed = Ok(());
     let mut print = |difference: Difference| {
-        if json {
-            terminal::result(difference_as_json(&difference));
-        } else {
-            terminal::result(difference);
+        if printed.is_ok() {
+            printed = match json {
+                true => terminal::result(difference_as_json(&difference)),
+                false => terminal::result(difference),
+            };
         }
     };
     let begin = Progress::default();
@@ -105,25 +107,27 @@ async fn audit(arguments: Audit) -> Result<(), Failure> {
         trouble,
         unrecorded,
     } = sums;
-    if json {
-        terminal::result(json!({
+    let all = match json {
+        true => json!({
             "rows": rows,
             "entries": entries,
             "differences": trouble,
             "neverRecorded": unrecorded,
-        }));
-    } else {
-        terminal::result(format_args!(
+        })
+        .to_string(),
+        false => format!(
             "rows {rows}, entries {entries}, differences {trouble}, logged and never recorded {unrecorded}"
-        ));
-    }
+        ),
+    };
+    let printed = printed.and_then(|()| terminal::result(all));
+    // Whether somebody reads it or not, it is a failure.
     if trouble > 0 {
         return Err("ledger and log differ; docs/ledger.md says what each difference means".into());
     }
     if strict && unrecorded > 0 {
         return Err("certificates were logged and never recorded".into());
     }
-    Ok(())
+    Ok(printed?)
 }
 
 fn difference_as_json(difference: &Difference) -> serde_json::Value {
@@ -162,9 +166,9 @@ async fn find(arguments: Find) -> Result<(), Failure> {
         .await?;
     for row in &rows {
         if json {
-            terminal::result(as_json(row));
+            terminal::result(as_json(row))?;
         } else {
-            print(row);
+            print(row)?;
         }
     }
     if rows.is_empty() {
@@ -173,28 +177,28 @@ async fn find(arguments: Find) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print(row: &Row) {
+fn print(row: &Row) -> Result<(), Unwritten> {
     let line = |name: &str, value: &dyn std::fmt::Display| {
         terminal::result(format_args!("  {name:<12} {value}"))
     };
-    terminal::result(format_args!("{BOLD}{}{RESET}", row.identity));
-    line("issuer", &row.issuer);
-    line("subject", &row.subject);
+    terminal::result(format_args!("{BOLD}{}{RESET}", row.identity))?;
+    line("issuer", &row.issuer)?;
+    line("subject", &row.subject)?;
     line(
         "valid",
         &format_args!("{} to {}", row.not_before, row.not_after),
-    );
-    line("serial", &hex(&row.serial));
-    line("sha256", &hex(&row.sha256));
+    )?;
+    line("serial", &hex(&row.serial))?;
+    line("sha256", &hex(&row.sha256))?;
     if let Some(index) = row.log_index {
-        line("log index", &index);
+        line("log index", &index)?;
     }
     for (name, value) in &row.extensions {
         if !matches!(name.as_str(), "issuer" | "issuer-v2" | "subject") {
-            terminal::result(format_args!("    {name:<40} {value}"));
+            terminal::result(format_args!("    {name:<40} {value}"))?;
         }
     }
-    terminal::result("");
+    terminal::result("")
 }
 
 /// Every column of the row; a field that is added there has to be thought of here.

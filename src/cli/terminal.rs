@@ -2,28 +2,63 @@
 
 use std::error::Error;
 use std::fmt::Display;
+use std::io::{self, ErrorKind, Write as _};
 
-use anstream::{eprint, eprintln, println};
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
-/// A result, for standard output.
-pub(super) fn result(text: impl Display) {
-    println!("{text}");
+/// Why a result did not get out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unwritten {
+    /// Whoever read it has read enough. No failure of the command, and nobody need be told.
+    #[error("nobody reads the result any more")]
+    Unread,
+    /// The disk is full, or the like.
+    #[error("the result cannot be written: {0}")]
+    Output(io::Error),
 }
 
-/// Talk, for standard error.
+/// A result, for standard output.
+pub(super) fn result(text: impl Display) -> Result<(), Unwritten> {
+    let mut output = anstream::stdout().lock();
+    let written = writeln!(output, "{text}").and_then(|()| output.flush());
+    written.map_err(|error| match error.kind() == ErrorKind::BrokenPipe {
+        true => Unwritten::Unread,
+        false => Unwritten::Output(error),
+    })
+}
+
+/// Waits until nobody reads standard output any more, for commands that may have nothing to write for
+/// long; for ever, where it is no pipe.
+pub(super) async fn unread() {
+    // Opened once more, so that what is done to it is not done to others who have it open.
+    let pipe = match pipe::OpenOptions::new().open_sender("/dev/stdout") {
+        Ok(pipe) => pipe,
+        Err(error) if error.raw_os_error() == Some(ENXIO) => return,
+        Err(_) => return std::future::pending().await,
+    };
+    while let Ok(ready) = pipe.ready(Interest::ERROR).await {
+        if ready.is_error() || ready.is_write_closed() {
+            return;
+        }
+    }
+}
+
+/// Talk, for standard error. What nobody can hear is no reason to end.
 pub(super) fn say(text: impl Display) {
-    eprintln!("{text}");
+    let _heard = writeln!(anstream::stderr(), "{text}");
 }
 
 /// How far something is, on a line that is written over.
 pub(super) fn progress(percent: u64, text: impl Display) {
     let done = usize::try_from(percent / 4).unwrap_or_default();
-    eprint!("\r[{:<25}] {percent:>3} % {text}", "=".repeat(done));
+    let done = "=".repeat(done);
+    let _heard = write!(anstream::stderr(), "\r[{done:<25}] {percent:>3} % {text}");
 }
 
 /// Leaves that line as it is.
 pub(super) fn progress_ends() {
-    eprintln!();
+    say("");
 }
 
 /// The one line that ends a failed command, causes included.
@@ -37,8 +72,11 @@ pub(super) fn failure(failure: &(dyn Error + 'static)) {
         }
         cause = error.source();
     }
-    eprintln!("{RED}vouchsafe:{RESET} {text}");
+    say(format_args!("{RED}vouchsafe:{RESET} {text}"));
 }
+
+/// A pipe that nobody reads.
+const ENXIO: i32 = 6;
 
 pub(super) const BOLD: &str = "\x1b[1m";
 pub(super) const DIM: &str = "\x1b[2m";

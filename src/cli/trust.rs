@@ -36,6 +36,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         File::ClientConfig => files.client_config,
         File::Bundle => files.bundle,
     };
-    terminal::result(text.trim_end());
+    terminal::result(text.trim_end())?;
     Ok(())
 }

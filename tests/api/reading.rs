@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -342,5 +342,69 @@ fn keys_are_handed_out_in_the_forms_that_others_take() {
     assert_eq!(
         text(&export("vkey", &[])).trim(),
         format!("{origin}+{of_key}+{key}")
+    );
+}
+
+/// The command as it runs beside the test, ended after a minute if it does not end by itself.
+fn follow(source: &[&str]) -> Child {
+    Command::new("timeout")
+        .args(["60", env!("CARGO_BIN_EXE_vouchsafe"), "log", "follow"])
+        .args(source)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_out_of_reach_for_a_while_is_followed_to_its_next_entry() {
+    let deployment = Deployment::make().await;
+    let program = deployment.serve();
+    deployment.issue_leaf().await;
+    let place = tempfile::tempdir().unwrap();
+    let key = place.path().join("key.pub");
+    let config = ["--config", deployment.config.to_str().unwrap()];
+    let public = log(&["export-key", "--format", "public"], &config);
+    fs::write(&key, text(&public)).unwrap();
+    let url = format!("{}/log", deployment.url);
+    let source = ["--url", &url, "--public-key", key.to_str().unwrap()];
+    let mut child = follow(&[&["--from", "0"], &source[..]].concat());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next()["index"], 0);
+    program.signal("TERM");
+    assert!(program.ended().0.success());
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told = told.next().unwrap().unwrap();
+    assert!(
+        told.contains("checkpoint cannot be read") && told.contains("trying again"),
+        "{told}"
+    );
+    let _program = deployment.serve();
+    deployment.issue_leaf().await;
+    assert_eq!(next()["index"], 1);
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    child.wait().unwrap();
+
+    // What cannot be read from the beginning is told and not waited for.
+    let wrong = format!("{}/elsewhere", deployment.url);
+    let source = ["--url", &wrong, "--public-key", key.to_str().unwrap()];
+    let ended = follow(&source).wait_with_output().unwrap();
+    assert!(refusal(&ended).contains("checkpoint is missing"));
+}
+
+#[test]
+fn whoever_follows_ends_with_the_reader_of_what_is_shown() {
+    let alone = Alone::make("/2026");
+    let config = alone.config();
+    let mut child = follow(&["--config", config.to_str().unwrap()]);
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(
+        ended.status.success() && told.is_empty(),
+        "{:?}: {told}",
+        ended.status
     );
 }

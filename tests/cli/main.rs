@@ -393,6 +393,35 @@ fn an_empty_search_of_the_ledger_is_a_failure_a_script_can_see() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_none() {
+    let (_place, directory) = deployment();
+    let config = directory.join("vouchsafe.yaml");
+    let bundle = |output: std::process::Stdio| {
+        Command::new(env!("CARGO_BIN_EXE_vouchsafe"))
+            .args(["trust", "bundle", "--config"])
+            .arg(&config)
+            .stdout(output)
+            .output()
+            .unwrap()
+    };
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = bundle(full.into());
+    assert_eq!(output.status.code(), Some(1));
+    let error = error_of(&output);
+    assert!(error.contains("the result cannot be written"), "{error}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = bundle(writer.into());
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn fsck_finds_a_fresh_log_whole_and_names_what_does_not_belong_in_it() {
     let (_place, directory) = deployment();
     let config = directory.join("vouchsafe.yaml");

@@ -20,6 +20,6 @@ pub(super) async fn run(ConfigArgument { config }: ConfigArgument) -> Result<(),
         "{} remembers the log {} at {size} entries",
         mark.display(),
         log.origin
-    ));
+    ))?;
     Ok(())
 }

@@ -75,6 +75,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             key.verifier_key(&logs.config()?.origin)
         }
     };
-    terminal::result(Zeroizing::new(text).trim_end());
+    terminal::result(Zeroizing::new(text).trim_end())?;
     Ok(())
 }

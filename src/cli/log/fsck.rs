@@ -20,7 +20,7 @@ pub(super) async fn run(source: Source) -> Result<(), Failure> {
     terminal::result(format_args!(
         "the log {} is whole: entries {}, issuers {issuers}",
         log.origin, audit.head.size
-    ));
+    ))?;
     Ok(())
 }
 
@@ -41,7 +41,7 @@ async fn database(source: &Source) -> Result<(), Failure> {
     terminal::result(format_args!(
         "the log {} is whole: entries {}, hash tiles {tiles}, issuers {issuers}",
         log.origin, head.size
-    ));
+    ))?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::cli::{Failure, now, terminal};
 use crate::config::fresh::{self, LogPlan, Made};
+use crate::database::with_files_from;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -46,6 +47,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         database_password_file,
     } = arguments;
     let own_passphrase = passphrase_file.is_none();
+    // The files it names are where the command is given; the configuration is read from its own place.
+    let here = std::env::current_dir()?;
+    let database = database.map(|address| with_files_from(&here, &address));
     let plan = LogPlan {
         public_url: &public_url,
         prefix: &prefix,

@@ -77,18 +77,18 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             "treeSize": head.size,
             "rootHash": hex(&head.root),
             "proof": proof,
-        }));
+        }))?;
         return Ok(());
     }
     terminal::result(format_args!(
         "{file} is entry {index} of the {} of {}",
         head.size, log.origin
-    ));
-    terminal::result(format_args!("  leaf  {}", hex(&hash)));
+    ))?;
+    terminal::result(format_args!("  leaf  {}", hex(&hash)))?;
     for sibling in proof {
-        terminal::result(format_args!("  with  {sibling}"));
+        terminal::result(format_args!("  with  {sibling}"))?;
     }
-    terminal::result(format_args!("  root  {}", hex(&head.root)));
+    terminal::result(format_args!("  root  {}", hex(&head.root)))?;
     Ok(())
 }
 

@@ -30,12 +30,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let described = Described::of(&leaf).ok_or("the certificate of the entry cannot be read")?;
     if json {
-        terminal::result(described.as_json());
+        terminal::result(described.as_json())?;
         return Ok(());
     }
-    terminal::result(format_args!("{BOLD}entry {index} of {}{RESET}", log.origin));
+    terminal::result(format_args!("{BOLD}entry {index} of {}{RESET}", log.origin))?;
     for (name, value) in described.lines(&log.verifier.log_id()) {
-        terminal::result(format_args!("  {name:<12} {value}"));
+        terminal::result(format_args!("  {name:<12} {value}"))?;
     }
     Ok(())
 }

@@ -6,11 +6,11 @@ use crate::cli::{ConfigArgument, Failure};
 use crate::client::http_client;
 use crate::client::published::Published;
 use crate::config::{Either, public_key_file};
-use crate::ctlog::audit::Audit;
+use crate::ctlog::audit::{Audit, AuditError};
 use crate::ctlog::files::{CHECKPOINT, Directory, Files, MAX_CHECKPOINT};
 use crate::ctlog::merkle::Hash;
 use crate::ctlog::signer::LogVerifier;
-use crate::ctlog::{Config, Reader};
+use crate::ctlog::{Config, LogError, Reader};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Source {
@@ -33,6 +33,8 @@ pub(super) struct Source {
 /// A log that can be read, and whose it is.
 pub(super) struct Log {
     files: Box<dyn Files>,
+    /// Where it is, if that is a database.
+    database: Option<Config>,
     pub(super) origin: String,
     pub(super) verifier: LogVerifier,
 }
@@ -56,6 +58,7 @@ impl Source {
             let verifier = key()?;
             return Ok(Log {
                 files,
+                database: None,
                 origin,
                 verifier,
             });
@@ -71,6 +74,7 @@ impl Source {
             let verifier = key()?;
             return Ok(Log {
                 files,
+                database: None,
                 origin,
                 verifier,
             });
@@ -106,14 +110,23 @@ impl Log {
         let reader = Reader::open(&config, &verifier).await?;
         Ok(Self {
             files: Box::new(reader),
-            origin: config.origin,
+            origin: config.origin.clone(),
+            database: Some(config),
             verifier,
         })
     }
 
+    /// Makes it the log as it is now: a database is read as it was when it was opened.
+    pub(super) async fn renew(&mut self) -> Result<(), LogError> {
+        if let Some(config) = &self.database {
+            self.files = Box::new(Reader::open(config, &self.verifier).await?);
+        }
+        Ok(())
+    }
+
     /// The log as it is now, its head and edge checked.
-    pub(super) async fn audit(&self) -> Result<Audit<'_>, Failure> {
-        Ok(Audit::open(&*self.files, &self.origin, &self.verifier).await?)
+    pub(super) async fn audit(&self) -> Result<Audit<'_>, AuditError> {
+        Audit::open(&*self.files, &self.origin, &self.verifier).await
     }
 }
 
