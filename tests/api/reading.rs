@@ -128,6 +128,14 @@ async fn a_log_is_checked_and_shown_wherever_it_is_read() {
     assert!(refusal(&log(&["fsck"], &elsewhere)).contains("names another origin"));
     let without_key = ["--url", &alone.url];
     assert!(refusal(&log(&["fsck"], &without_key)).contains("--public-key"));
+    // They would be passed over where the log is the configured one.
+    for given in [["--public-key", key], ["--origin", "example.com"]] {
+        let told = refusal(&log(&["fsck"], &given));
+        assert!(
+            told.contains("--directory") && told.contains("--url"),
+            "{told}"
+        );
+    }
     let issuer = fs::read_dir(place.path().join("issuer"))
         .unwrap()
         .next()

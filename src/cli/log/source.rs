@@ -15,16 +15,16 @@ use crate::ctlog::{Config, LogError, Reader};
 #[derive(Debug, clap::Args)]
 pub(super) struct Source {
     /// Read the log's files in this directory instead of the configured database
-    #[arg(long, conflicts_with = "url", requires = "public_key")]
+    #[arg(long, group = "elsewhere", requires = "public_key")]
     directory: Option<PathBuf>,
     /// Read the log at this address
-    #[arg(long, requires = "public_key")]
+    #[arg(long, group = "elsewhere", requires = "public_key")]
     url: Option<String>,
     /// The file with the log's public key in PEM
-    #[arg(long)]
+    #[arg(long, requires = "elsewhere")]
     public_key: Option<PathBuf>,
     /// The log's name, where it is not the address without the scheme
-    #[arg(long)]
+    #[arg(long, requires = "elsewhere")]
     origin: Option<String>,
     #[command(flatten)]
     pub(super) config: ConfigArgument,
