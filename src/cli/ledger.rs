@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::terminal::{BOLD, RESET, Unwritten};
-use super::{ConfigArgument, Failure, now, terminal};
+use super::{ConfigArgument, Failure, now, terminal, time};
 use crate::config::Config;
-use crate::ledger::{Ledger, Query, Row};
+use crate::ledger::{Ledger, Query, Row, Within};
 use crate::reconciliation::{Bounds, Difference, GRACE, Progress, Sums};
 
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Find certificates by identity, serial number or fingerprint, the newest first
+    /// Find certificates by identity, serial number or fingerprint, by the token's issuer and subject,
+    /// or by the time they were issued, the newest first
     Find(Find),
     /// Compare ledger and log both ways, also beside a running server, and print every difference
     Audit(Audit),
@@ -41,11 +43,28 @@ struct Audit {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(group(
+    ArgGroup::new("wanted").required(true).multiple(true)
+        .args(["identity", "serial", "sha256", "issuer", "subject", "since", "until"])
+))]
 struct Find {
     #[command(flatten)]
     by: By,
-    /// Show at most this many
-    #[arg(long, default_value_t = 100)]
+    /// The token's issuer, exactly
+    #[arg(long)]
+    issuer: Option<String>,
+    /// The token's subject, exactly
+    #[arg(long)]
+    subject: Option<String>,
+    /// The first time of issuance, as 2027-01-01T00:00:00Z
+    #[arg(long, value_parser = time)]
+    since: Option<OffsetDateTime>,
+    /// The first time of issuance that is too late
+    #[arg(long, value_parser = time)]
+    until: Option<OffsetDateTime>,
+    /// Show at most this many; where there are more it is said
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Print JSON, one object a line
     #[arg(long)]
@@ -55,7 +74,7 @@ struct Find {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct By {
     /// The subject alternative name, exactly
     #[arg(long)]
@@ -144,6 +163,10 @@ fn difference_as_json(difference: &Difference) -> serde_json::Value {
 async fn find(arguments: Find) -> Result<(), Failure> {
     let Find {
         by,
+        issuer,
+        subject,
+        since,
+        until,
         limit,
         json,
         config,
@@ -152,19 +175,30 @@ async fn find(arguments: Find) -> Result<(), Failure> {
         By {
             identity: Some(identity),
             ..
-        } => Query::Identity(identity),
+        } => Some(Query::Identity(identity)),
         By {
             serial: Some(serial),
             ..
-        } => Query::serial_from_hex(&serial)?,
-        By { sha256, .. } => Query::sha256_from_hex(&sha256.unwrap_or_default())?,
+        } => Some(Query::serial_from_hex(&serial)?),
+        By {
+            sha256: Some(sha256),
+            ..
+        } => Some(Query::sha256_from_hex(&sha256)?),
+        By { .. } => None,
+    };
+    let within = Within {
+        since,
+        until,
+        issuer,
+        subject,
     };
     let config = Config::read(&config.config)?;
+    // One more than is shown tells whether there are more.
     let rows = Ledger::open_read_only(config.ledger_database())
         .await?
-        .find(&query, limit)
+        .search(query.as_ref(), &within, limit.saturating_add(1))
         .await?;
-    for row in &rows {
+    for row in rows.iter().take(limit as usize) {
         if json {
             terminal::result(as_json(row))?;
         } else {
@@ -173,6 +207,11 @@ async fn find(arguments: Find) -> Result<(), Failure> {
     }
     if rows.is_empty() {
         return Err("the ledger has no such certificate".into());
+    }
+    if rows.len() > limit as usize {
+        terminal::say(format_args!(
+            "vouchsafe: these are the newest {limit}, and there are more; --limit shows more of them"
+        ));
     }
     Ok(())
 }

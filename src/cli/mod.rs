@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 use rustls::crypto::aws_lc_rs;
 use terminal::Unwritten;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A keyless-signing certificate authority.
 #[derive(Debug, Parser)]
@@ -105,6 +106,11 @@ fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure
 )]
 fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
+}
+
+/// A time on the command line.
+fn time(text: &str) -> Result<OffsetDateTime, &'static str> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is no time like 2027-01-01T00:00:00Z")
 }
 
 #[cfg(test)]

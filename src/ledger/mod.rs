@@ -13,6 +13,7 @@ mod moving;
 mod postgres;
 mod record;
 mod row;
+mod search;
 mod sqlite;
 mod store;
 mod writer;
@@ -29,6 +30,7 @@ pub use moving::move_rows;
 use postgres::PostgresStore;
 pub use record::{Query, Record, Row};
 use row::Entry;
+pub use search::Within;
 use sqlite::SqliteStore;
 pub use store::Numbered;
 use store::Store;
@@ -225,7 +227,21 @@ impl Reader {
     /// # Errors
     /// Fails when the database cannot be read or a matching row is damaged.
     pub async fn find(&self, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError> {
-        self.store.find(query, limit).await
+        self.search(Some(query), &Within::default(), limit).await
+    }
+
+    /// The same with further conditions. Without a query the whole ledger is read, unless a time of
+    /// issuance says where to begin or to end.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub async fn search(
+        &self,
+        query: Option<&Query>,
+        within: &Within,
+        limit: u32,
+    ) -> Result<Vec<Row>, LedgerError> {
+        search::search(&*self.store, query, within, limit).await
     }
 
     /// How many rows there are. It counts them one by one: not for every request.

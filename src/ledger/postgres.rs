@@ -14,8 +14,9 @@ use sqlx::query::Query as Statement;
 use sqlx::{AssertSqlSafe, Connection as _, FromRow as _, Row as _};
 
 use super::row::{COLUMNS, Entry, Stored};
+use super::search::{Condition, Value};
 use super::store::{Numbered, Store, Writing};
-use super::{LedgerError, Query, Row};
+use super::{LedgerError, Row};
 use crate::database::{
     DatabaseError, Readers, Server, Verdict, check_tables, check_writable, verdict, wait,
 };
@@ -108,30 +109,37 @@ impl Store for PostgresStore {
         RESTART
     }
 
-    async fn find(&self, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError> {
-        let column = match query {
-            // No text of the database has such an octet, and it would refuse the question.
-            Query::Identity(identity) if identity.contains('\0') => return Ok(Vec::new()),
-            Query::Identity(_) => "identity",
-            Query::Serial(_) => "serial",
-            Query::Sha256(_) => "sha256",
-        };
-        // Only names from this file go into the text; what is searched for is bound.
+    async fn find(
+        &self,
+        conditions: &[Condition<'_>],
+        limit: u32,
+    ) -> Result<Vec<Row>, LedgerError> {
+        // Only names from this program go into the text; what is searched for is bound.
+        let wanted = conditions.iter().enumerate();
+        let wanted = wanted.map(|(at, (column, _))| format!("{column} ${}", at + 1));
+        let wanted = wanted.collect::<Vec<_>>().join(" AND ");
+        let last = conditions.len() + 1;
         let sql = format!(
-            "SELECT id, {COLUMNS} FROM ledger.certificates WHERE {column} = $1
-             ORDER BY id DESC LIMIT $2"
+            "SELECT id, {COLUMNS} FROM ledger.certificates WHERE {wanted}
+             ORDER BY id DESC LIMIT ${last}"
         );
         let question = || {
-            let select = sqlx::query(AssertSqlSafe(sql.clone()));
-            let select = match query {
-                Query::Identity(identity) => select.bind(identity.as_str()),
-                Query::Serial(serial) => select.bind(serial.as_slice()),
-                Query::Sha256(sha256) => select.bind(sha256.as_slice()),
-            };
+            let mut select = sqlx::query(AssertSqlSafe(sql.clone()));
+            for (_, value) in conditions {
+                select = match *value {
+                    Value::Text(text) => select.bind(text),
+                    Value::Bytes(bytes) => select.bind(bytes),
+                    Value::Number(number) => select.bind(number),
+                };
+            }
             select.bind(i64::from(limit))
         };
         let rows = self.readers.rows(question).await?;
         rows.iter().map(decode).collect()
+    }
+
+    async fn newest(&self) -> Result<i64, LedgerError> {
+        self.last_number().await
     }
 
     async fn rows_after(&self, id: i64, limit: u32) -> Result<Vec<Numbered>, LedgerError> {

@@ -102,3 +102,90 @@ async fn a_server_that_may_lose_rows_is_refused() {
     let ledger = open().await.unwrap();
     ledger.record(record(1)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_search_by_issuer_subject_and_time_finds_all_of_them_and_no_others_in_either() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = Ledger::create(directory.path().join("ledger.db").as_path()).await;
+    let server = create(&Cluster::shared().database()).await;
+    let ledgers = [Arc::new(file.unwrap()), server];
+    let start = record(0).issued_at;
+    let step = |number: u64| start + time::Duration::minutes(20) * number as i32;
+    let rows: Vec<Record> = (0..60)
+        .map(|number| Record {
+            issuer: format!("https://issuer-{}.example.com", number % 3),
+            // Two are out of order, as the clocks of two servers leave them.
+            issued_at: step(if number % 2 == 0 {
+                number + 1
+            } else {
+                number - 1
+            }),
+            ..record(number)
+        })
+        .collect();
+    for ledger in ledgers {
+        for row in &rows {
+            ledger.record(row.clone()).await.unwrap();
+        }
+        let reader = ledger.reader();
+        let issuer = || Some("https://issuer-1.example.com".to_owned());
+        let subject = || Some(record(31).subject);
+        let times = [
+            None,
+            Some(step(0)),
+            Some(step(29)),
+            Some(step(59)),
+            Some(step(90)),
+        ];
+        for since in times {
+            for until in times {
+                for (issuer, subject) in [
+                    (None, None),
+                    (issuer(), None),
+                    (issuer(), subject()),
+                    (None, subject()),
+                ] {
+                    let within = Within {
+                        since,
+                        until,
+                        issuer,
+                        subject,
+                    };
+                    let is_wanted = |row: &&Record| {
+                        since.is_none_or(|since| row.issued_at >= since)
+                            && until.is_none_or(|until| row.issued_at < until)
+                            && within
+                                .issuer
+                                .as_ref()
+                                .is_none_or(|issuer| *issuer == row.issuer)
+                            && within
+                                .subject
+                                .as_ref()
+                                .is_none_or(|subject| *subject == row.subject)
+                    };
+                    let expected: Vec<Record> =
+                        rows.iter().rev().filter(is_wanted).cloned().collect();
+                    let found = reader.search(None, &within, 100).await.unwrap();
+                    assert_eq!(found, expected, "{within:?}");
+                    // Over the border of what is read at a time, too.
+                    let found = reader.search(None, &within, 11).await.unwrap();
+                    assert_eq!(found, expected[..expected.len().min(11)], "{within:?}");
+                }
+            }
+        }
+        let query = Query::Identity(record(4).identity);
+        for (issuer, count) in [
+            (issuer(), 1),
+            (Some("\0".to_owned()), 0),
+            (Some(record(4).issuer), 0),
+        ] {
+            let within = Within {
+                issuer,
+                ..Within::default()
+            };
+            let found = reader.search(Some(&query), &within, 9).await.unwrap();
+            assert_eq!(found.len(), count, "{within:?}");
+        }
+        ledger.close().await;
+    }
+}

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::row::{COLUMNS, Entry, Stored};
+use super::search::{Condition, Value};
 use super::store::{Numbered, Store, Writing};
-use super::{LedgerError, Query, Row};
+use super::{LedgerError, Row};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
@@ -48,8 +49,16 @@ impl Store for SqliteStore {
         Duration::ZERO
     }
 
-    async fn find(&self, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError> {
-        find(&self.pool, query, limit).await
+    async fn find(
+        &self,
+        conditions: &[Condition<'_>],
+        limit: u32,
+    ) -> Result<Vec<Row>, LedgerError> {
+        find(&self.pool, conditions, limit).await
+    }
+
+    async fn newest(&self) -> Result<i64, LedgerError> {
+        newest(&self.pool).await
     }
 
     async fn rows_after(&self, id: i64, limit: u32) -> Result<Vec<Numbered>, LedgerError> {
@@ -320,27 +329,35 @@ async fn contains(connection: &mut SqliteConnection, entry: &Entry) -> Result<bo
         .await
 }
 
-async fn find(pool: &SqlitePool, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError> {
-    let column = match query {
-        Query::Identity(_) => "identity",
-        Query::Serial(_) => "serial",
-        Query::Sha256(_) => "sha256",
-    };
-    // Only names from this file go into the text; what is searched for is bound.
-    let sql = AssertSqlSafe(format!(
-        "SELECT id, {COLUMNS} FROM certificates WHERE {column} = ? ORDER BY id DESC LIMIT ?"
-    ));
-    let select = match query {
-        Query::Identity(identity) => sqlx::query(sql).bind(identity.as_str()),
-        Query::Serial(serial) => sqlx::query(sql).bind(serial.as_slice()),
-        Query::Sha256(sha256) => sqlx::query(sql).bind(sha256.as_slice()),
-    };
+async fn find(
+    pool: &SqlitePool,
+    conditions: &[Condition<'_>],
+    limit: u32,
+) -> Result<Vec<Row>, LedgerError> {
+    // Only names from this program go into the text; what is searched for is bound.
+    let wanted = conditions.iter().map(|(column, _)| format!("{column} ?"));
+    let wanted = wanted.collect::<Vec<_>>().join(" AND ");
+    let sql =
+        format!("SELECT id, {COLUMNS} FROM certificates WHERE {wanted} ORDER BY id DESC LIMIT ?");
+    let mut select = sqlx::query(AssertSqlSafe(sql));
+    for (_, value) in conditions {
+        select = match value {
+            Value::Text(text) => select.bind(*text),
+            Value::Bytes(bytes) => select.bind(*bytes),
+            Value::Number(number) => select.bind(*number),
+        };
+    }
     let rows = select
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await
         .map_err(LedgerError::Read)?;
     rows.iter().map(decode).collect()
+}
+
+async fn newest(pool: &SqlitePool) -> Result<i64, LedgerError> {
+    let newest = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM certificates");
+    newest.fetch_one(pool).await.map_err(LedgerError::Read)
 }
 
 async fn count(pool: &SqlitePool) -> Result<u64, LedgerError> {

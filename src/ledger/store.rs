@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::row::Entry;
-use super::{LedgerError, Query, Row};
+use super::search::Condition;
+use super::{LedgerError, Row};
 
 /// A row with its number in the order of writing.
 pub type Numbered = (i64, Result<Row, LedgerError>);
@@ -19,8 +20,12 @@ pub(super) trait Store: Debug + Send + Sync {
     /// How long it is worth trying to connect again after a failure, while rows wait.
     fn patience(&self) -> Duration;
 
-    /// See [`Reader::find`](super::Reader::find).
-    async fn find(&self, query: &Query, limit: u32) -> Result<Vec<Row>, LedgerError>;
+    /// At most `limit` rows that keep all of the conditions, the newest first.
+    async fn find(&self, conditions: &[Condition<'_>], limit: u32)
+    -> Result<Vec<Row>, LedgerError>;
+
+    /// The number of the newest row; 0, where there is none.
+    async fn newest(&self) -> Result<i64, LedgerError>;
 
     /// See [`Reader::rows_after`](super::Reader::rows_after).
     async fn rows_after(&self, id: i64, limit: u32) -> Result<Vec<Numbered>, LedgerError>;

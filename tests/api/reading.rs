@@ -416,3 +416,43 @@ fn whoever_follows_ends_with_the_reader_of_what_is_shown() {
         ended.status
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_of_the_ledger_that_does_not_show_all_says_so() {
+    let deployment = Deployment::make().await;
+    let _program = deployment.serve();
+    for _ in 0..3 {
+        deployment.issue_leaf().await;
+    }
+    let find = |by: &[&str]| {
+        let config = ["--json", "--config", deployment.config.to_str().unwrap()];
+        vouchsafe(&[&["ledger", "find"], by, &config].concat())
+    };
+    let issuer = deployment.provider.email();
+    for (by, count, is_all) in [
+        (&["--issuer", &issuer][..], 3, true),
+        (&["--issuer", &issuer, "--limit", "3"], 3, true),
+        (&["--identity", "one@example.com", "--limit", "2"], 2, false),
+        (
+            &["--since", "2020-01-01T00:00:00Z", "--limit", "2"],
+            2,
+            false,
+        ),
+    ] {
+        let found = find(by);
+        assert_eq!(text(&found).lines().count(), count, "{by:?}");
+        let told = String::from_utf8(found.stderr).unwrap();
+        assert_eq!(told.contains("there are more"), !is_all, "{by:?}: {told}");
+    }
+    let before = [
+        "--identity",
+        "one@example.com",
+        "--until",
+        "2020-01-01T00:00:00Z",
+    ];
+    assert!(refusal(&find(&before)).contains("no such certificate"));
+    assert!(refusal(&find(&[])).contains("--since"));
+    assert!(refusal(&find(&["--since", "yesterday"])).contains("2027-01-01T00:00:00Z"));
+    let both = ["--serial", "01", "--identity", "one@example.com"];
+    assert!(refusal(&find(&both)).contains("cannot be used with"));
+}

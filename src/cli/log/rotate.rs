@@ -1,9 +1,8 @@
 //! `vouchsafe log rotate`
 
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::cli::{ConfigArgument, Failure, now, terminal};
+use crate::cli::{ConfigArgument, Failure, now, terminal, time};
 use crate::config::rotate::{Rotated, Shard, rotate};
 use crate::ctlog::Window;
 
@@ -62,8 +61,4 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         "  3. Move the old private key away; nothing needs it any more."
     ));
     Ok(())
-}
-
-fn time(text: &str) -> Result<OffsetDateTime, &'static str> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is no time like 2027-01-01T00:00:00Z")
 }
