@@ -305,7 +305,7 @@ async fn make(
         let pem = pem.map_err(|error| taken(&error))?;
         let signer = LogSigner::from_private_key(&pem).map_err(|error| taken(&error))?;
         let mut reader = Reader::open(&config, signer.verifier()).await;
-        if let (Some(_), Err(LogError::Store(StoreError::Missing(_)))) = (server, &reader) {
+        if let (Some(_), Err(LogError::Store(StoreError::NoLog(_)))) = (server, &reader) {
             Log::create(&config, &signer, now).await?;
             reader = Reader::open(&config, signer.verifier()).await;
         }

@@ -16,7 +16,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use sqlx::ConnectOptions as _;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
 pub use readers::Readers;
@@ -71,6 +71,9 @@ pub enum DatabaseError {
         "the database's tables are not those of this version: {0}; `vouchsafe database upgrade` makes them so"
     )]
     Tables(String),
+    /// Tables that a newer version of this program has changed.
+    #[error("the database's tables are of a newer version of this program: {0}")]
+    NewerTables(i64),
     /// The database's own words.
     #[error("the database failed: {0}")]
     Failed(String),
@@ -162,7 +165,12 @@ impl Server {
         let mut connection = self.connect().await?;
         session::unhurried(&mut connection).await?;
         let migrated = migrations.run_direct(None, &mut connection, false).await;
-        migrated.map_err(|error| DatabaseError::Tables(error.to_string()))
+        migrated.map_err(|error| {
+            if let MigrateError::VersionMissing(newest) = error {
+                return DatabaseError::NewerTables(newest);
+            }
+            DatabaseError::Failed(error.to_string())
+        })
     }
 }
 
@@ -223,6 +231,9 @@ pub async fn check_tables(
         .map(|(version, checksum)| (*version, &checksum[..]));
     if !wanted.eq(found) {
         let (newest, _) = applied.last().cloned().unwrap_or_default();
+        if migrations.iter().all(|one| one.version < newest) {
+            return Err(DatabaseError::NewerTables(newest));
+        }
         return Err(DatabaseError::Tables(format!(
             "they are at version {newest}"
         )));

@@ -93,7 +93,8 @@ pub fn check_writable(transaction_read_only: &str) -> Result<(), DatabaseError> 
 
 /// Lets a session take its time, for work that nobody waits for.
 pub async fn unhurried(connection: &mut PgConnection) -> Result<(), DatabaseError> {
-    let settings = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;";
+    let settings = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+                    SET lock_timeout = '30s';";
     sqlx::raw_sql(settings).execute(connection).await?;
     Ok(())
 }

@@ -228,21 +228,20 @@ impl Writing for PgConnection {
         matches!(verdict(error), Verdict::Refused { state } if is_of_a_row(&state))
     }
 
-    async fn look_again(&mut self, entries: &[&Entry]) -> Vec<Result<bool, sqlx::Error>> {
+    async fn look_again(&mut self, entries: &[&Entry]) -> Result<Vec<bool>, sqlx::Error> {
+        // What cannot be written may have been all the same, by a transaction that has not ended yet:
+        // that a row is not seen proves nothing then.
         let sql = insert("", "", "ON CONFLICT (serial) DO NOTHING");
-        let written = wait(Columns::new(entries).bind(&sql).execute(&mut *self)).await;
-        if let Err(error) = written {
-            tracing::warn!(%error, "rows of unknown fate were not written again");
-        }
+        wait(Columns::new(entries).bind(&sql).execute(&mut *self)).await?;
         let mut found = Vec::with_capacity(entries.len());
         for Entry { record, .. } in entries {
             let exists = sqlx::query_scalar(
                 "SELECT EXISTS (SELECT 1 FROM ledger.certificates WHERE serial = $1 AND sha256 = $2)",
             );
             let exists = exists.bind(&record.serial[..]).bind(&record.sha256[..]);
-            found.push(wait(exists.fetch_one(&mut *self)).await);
+            found.push(wait(exists.fetch_one(&mut *self)).await?);
         }
-        found
+        Ok(found)
     }
 
     async fn finish(self: Box<Self>) -> Result<(), sqlx::Error> {

@@ -103,12 +103,12 @@ impl Writing for SqliteConnection {
         is_refusal(error)
     }
 
-    async fn look_again(&mut self, entries: &[&Entry]) -> Vec<Result<bool, sqlx::Error>> {
+    async fn look_again(&mut self, entries: &[&Entry]) -> Result<Vec<bool>, sqlx::Error> {
         let mut found = Vec::with_capacity(entries.len());
         for entry in entries {
-            found.push(contains(self, entry).await);
+            found.push(contains(self, entry).await?);
         }
-        found
+        Ok(found)
     }
 
     async fn finish(self: Box<Self>) -> Result<(), sqlx::Error> {

@@ -65,8 +65,8 @@ pub(super) trait Writing: Debug + Send {
     fn is_refusal(&self, error: &sqlx::Error) -> bool;
 
     /// Whether these very certificates, whose writing ended in an error over another connection, are in
-    /// the ledger now; a database may write them again to find that out.
-    async fn look_again(&mut self, entries: &[&Entry]) -> Vec<Result<bool, sqlx::Error>>;
+    /// the ledger now, one word for each; a database may write them again to find that out.
+    async fn look_again(&mut self, entries: &[&Entry]) -> Result<Vec<bool>, sqlx::Error>;
 
     /// Closes it.
     async fn finish(self: Box<Self>) -> Result<(), sqlx::Error>;

@@ -150,13 +150,20 @@ impl Writer {
             let unknown = entries.iter().map(|_| Err(LedgerError::Unavailable));
             return unknown.collect();
         };
-        let found = connection.look_again(entries).await;
-        let answers = found.into_iter().map(|found| match found {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(LedgerError::NotWritten(Arc::clone(&error))),
-            Err(_) => Err(LedgerError::Unavailable),
-        });
-        answers.collect()
+        match connection.look_again(entries).await {
+            Ok(found) => {
+                let verdict = |found| match found {
+                    true => Ok(()),
+                    false => Err(LedgerError::NotWritten(Arc::clone(&error))),
+                };
+                found.into_iter().map(verdict).collect()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the fate of rows stays unknown");
+                let unknown = entries.iter().map(|_| Err(LedgerError::Unavailable));
+                unknown.collect()
+            }
+        }
     }
 
     /// Opens the database again and proves it sound. On failure the writer stays without a

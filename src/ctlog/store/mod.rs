@@ -196,6 +196,11 @@ pub enum StoreError {
     /// A log is never made by accident: a lost volume must not become a new log with the old key.
     #[error("there is no log database at {0}; a log is created once, explicitly")]
     Missing(String),
+    /// The database has no log with this key: the key may be another log's.
+    #[error(
+        "the database {0} has no log with this key; a key belongs to one log, which is created once, explicitly"
+    )]
+    NoLog(String),
     /// Nothing is ever overwritten.
     #[error("there is already a file at {0}; a log is created once and never overwritten")]
     Exists(String),

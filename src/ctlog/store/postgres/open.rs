@@ -69,7 +69,7 @@ impl PostgresStore {
             .await?;
         connection.close().await?;
         let place = || server.address().to_owned();
-        let row = row.ok_or_else(|| StoreError::Missing(place()))?;
+        let row = row.ok_or_else(|| StoreError::NoLog(place()))?;
         if !row.try_get::<bool, _>(1)? {
             return Err(StoreError::Unfinished(place()));
         }

@@ -153,7 +153,7 @@ async fn logs_in_one_database_do_not_see_each_other() {
         assert_eq!(made, Err(taken));
     }
     let other = PostgresStore::open(&server(&address), &[6; 32]).await;
-    assert_eq!(other.unwrap_err(), StoreError::Missing(address));
+    assert_eq!(other.unwrap_err(), StoreError::NoLog(address));
 }
 
 #[tokio::test]
