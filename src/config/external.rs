@@ -119,7 +119,8 @@ impl Config {
         })
     }
 
-    fn pem_certificates(&self, file: &Path) -> Result<Vec<Vec<u8>>, ConfigError> {
+    /// The certificates of a file, of which there must be one.
+    pub(super) fn pem_certificates(&self, file: &Path) -> Result<Vec<Vec<u8>>, ConfigError> {
         let file = self.base.join(file);
         let refused = |reason: String| ConfigError {
             file: file.clone(),

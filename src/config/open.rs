@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::logs::{Mounts, Retired, certificates, secret};
+use super::logs::{Mounts, Retired, secret};
 use super::reload::{IssuersFile, Read, Reloader};
 use super::settings::{AuthorityFiles, AuthoritySettings, RetiredAuthoritySettings, Services};
 use super::{Config, ConfigError};
@@ -70,19 +70,10 @@ impl Config {
     /// The issuing certificates that were replaced.
     pub(super) fn retired_chains(&self) -> Result<Vec<RetiredChain>, ConfigError> {
         let read = |settings: &RetiredAuthoritySettings| {
-            let file = self.base.join(&settings.chain);
-            let refused = |reason: String| ConfigError {
-                file: file.clone(),
-                line: None,
-                reason,
-            };
-            let text = read_text(&file).map_err(|error| refused(error.to_string()))?;
-            let der = certificates(&text).map_err(|reason| refused(reason.to_owned()))?;
-            if der.is_empty() {
-                return Err(refused("there is no certificate in it".to_owned()));
-            }
-            let until = settings.until;
-            Ok(RetiredChain { der, until })
+            Ok(RetiredChain {
+                der: self.pem_certificates(&settings.chain)?,
+                until: settings.until,
+            })
         };
         self.settings.retired_authorities.iter().map(read).collect()
     }

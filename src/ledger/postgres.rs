@@ -364,5 +364,5 @@ pub(super) fn migrations() -> Migrator {
 }
 
 /// How long rows wait for a server that restarts.
-const RESTART: Duration = Duration::from_secs(4);
+pub(super) const RESTART: Duration = Duration::from_secs(4);
 const UNIQUE_VIOLATION: &str = "23505";

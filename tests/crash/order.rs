@@ -33,19 +33,7 @@ async fn no_octet_of_a_certificate_precedes_the_syncs_that_keep_it() {
         let marked = marks.synced(&received);
         let recorded = ledger.synced(&needles);
         shared.insert(logged.synced);
-        assert!(
-            logged.synced < marked.written,
-            "marked before it was logged: {logged:?}, {marked:?}"
-        );
-        assert!(
-            marked.synced < recorded.written,
-            "recorded before it was marked: {marked:?}, {recorded:?}"
-        );
-        let told = told(&calls, &needles);
-        assert!(
-            recorded.synced < told,
-            "told before it was recorded: {recorded:?}, {told} ns"
-        );
+        in_order(&logged, &marked, &recorded, told(&calls, &needles));
     }
     assert!(
         shared.len() < bodies.len(),
@@ -79,20 +67,24 @@ async fn no_octet_of_a_certificate_precedes_the_word_of_the_database_server() {
         let logged = word(&calls, first);
         let marked = marks.synced(&received);
         let recorded = word(&calls, last);
-        assert!(
-            logged.synced < marked.written,
-            "marked before it was logged: {logged:?}, {marked:?}"
-        );
-        assert!(
-            marked.synced < recorded.written,
-            "recorded before it was marked: {marked:?}, {recorded:?}"
-        );
-        let told = told(&calls, &needles);
-        assert!(
-            recorded.synced < told,
-            "told before it was recorded: {recorded:?}, {told} ns"
-        );
+        in_order(&logged, &marked, &recorded, told(&calls, &needles));
     }
+}
+
+/// The order in which a certificate must be kept by log, mark and ledger, and then told.
+fn in_order(logged: &Kept, marked: &Kept, recorded: &Kept, told: u64) {
+    assert!(
+        logged.synced < marked.written,
+        "marked before it was logged: {logged:?}, {marked:?}"
+    );
+    assert!(
+        marked.synced < recorded.written,
+        "recorded before it was marked: {marked:?}, {recorded:?}"
+    );
+    assert!(
+        recorded.synced < told,
+        "told before it was recorded: {recorded:?}, {told} ns"
+    );
 }
 
 /// When a statement was sent to a database server, and when its word came back that no transaction is

@@ -369,9 +369,9 @@ async fn what_the_database_has_damaged_is_not_published() {
     assert!(shelf.files().keys().all(|path| path.starts_with("issuer/")));
 }
 
-/// K14, by what is published alone.
-#[tokio::test]
-async fn a_database_that_is_behind_what_is_published_does_not_open() {
+/// A log of which 302 entries are published, by a publisher that knows, and of which an older copy with 300
+/// was put back.
+async fn gone_back() -> (TestLog, Shelf, Publisher) {
     let test = TestLog::create().await;
     let log = test.open().await;
     log_entries(&log, 0..300, at(1)).await;
@@ -381,10 +381,17 @@ async fn a_database_that_is_behind_what_is_published_does_not_open() {
     let log = test.open().await;
     log_entries(&log, 300..302, at(1)).await;
     let shelf = Shelf::default();
-    publisher(&log, &shelf).publish(at(2)).await.unwrap();
+    let mut publisher = publisher(&log, &shelf);
+    publisher.publish(at(2)).await.unwrap();
     log.close().await;
-
     std::fs::copy(&backup, test.database()).unwrap();
+    (test, shelf, publisher)
+}
+
+/// K14, by what is published alone.
+#[tokio::test]
+async fn a_database_that_is_behind_what_is_published_does_not_open() {
+    let (test, shelf, _) = gone_back().await;
     let log = test.open().await;
     let mut again = publisher(&log, &shelf);
     let refused = again.check(at(3)).await.unwrap_err();
@@ -409,21 +416,8 @@ async fn a_database_that_is_behind_what_is_published_does_not_open() {
 /// A database server that fails over to an older copy takes the log back while it is being published.
 #[tokio::test]
 async fn what_is_published_is_not_taken_back_by_a_log_that_went_back() {
-    let test = TestLog::create().await;
-    let log = test.open().await;
-    log_entries(&log, 0..300, at(1)).await;
-    log.close().await;
-    let backup = test.directory.path().join("backup");
-    std::fs::copy(test.database(), &backup).unwrap();
-    let log = test.open().await;
-    log_entries(&log, 300..302, at(1)).await;
-    let shelf = Shelf::default();
-    let mut publisher = publisher(&log, &shelf);
-    publisher.publish(at(2)).await.unwrap();
+    let (test, shelf, mut publisher) = gone_back().await;
     let published = shelf.files();
-    log.close().await;
-
-    std::fs::copy(&backup, test.database()).unwrap();
     publisher.log = test.open().await;
     for (more, way) in [
         (0..0, "behind"),
