@@ -96,7 +96,7 @@ pub(super) async fn finish(
 async fn find(config: &ctlog::Config, signer: &LogSigner) -> Result<Option<Reader>, LogError> {
     match Reader::open(config, signer.verifier()).await {
         Err(LogError::Store(
-            StoreError::Missing(_) | StoreError::Server(DatabaseError::Tables(_)),
+            StoreError::NoLog(_) | StoreError::Server(DatabaseError::Tables(_)),
         )) => Ok(None),
         found => found.map(Some),
     }
