@@ -1,5 +1,5 @@
 //! Follows the files that may change while the server runs: the issuers, the listeners' certificates, the
-//! roots of a log that runs alone.
+//! roots of the log.
 
 use std::time::Duration;
 

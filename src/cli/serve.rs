@@ -155,8 +155,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     app.drain().await;
     drop(over);
-    if let Some(upkeep) = upkeep {
-        upkeep.await?;
+    if let Some(upkeep) = upkeep
+        && let Err(error) = upkeep.await
+    {
+        tracing::error!(%error, "what looks after the log has failed");
     }
     issuance.close().await;
     if let Some(metrics) = metrics {

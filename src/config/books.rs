@@ -83,7 +83,7 @@ impl Config {
                 certificate: certificate.fingerprint(),
             });
             let reason = "an authority's chain does not begin with a certificate";
-            first.ok_or_else(|| refused(&self.base, reason.to_owned()))
+            first.ok_or_else(|| refused(&self.source, reason.to_owned()))
         });
         hashes.collect()
     }

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use place::{Place, hold, mark_unfinished, put};
 pub(super) use place::{make_directory, sync_directories, write};
+pub(super) use server::finish_mark;
 
 use super::{Config, ConfigError, LogConfig};
 use crate::authority::file::Passphrase;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use der::pem::PemLabel as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -312,18 +314,10 @@ pub fn public_key_file(file: &Path) -> Result<LogVerifier, ConfigError> {
 
 /// The certificates of a PEM file, one after the other, with whatever stands between them.
 pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, &'static str> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some(start) = rest.find(BEGIN) {
-        let block = rest.get(start..).unwrap_or_default();
-        let end = block.find(END).ok_or("a certificate in it has no end")? + END.len();
-        let (block, after) = block.split_at(end);
-        let (_, der) =
-            der::pem::decode_vec(block.as_bytes()).map_err(|_| "a certificate in it is not PEM")?;
-        found.push(der);
-        rest = after;
-    }
-    Ok(found)
+    let read = CertificateDer::pem_slice_iter(text.as_bytes());
+    let read = read.map(|certificate| certificate.map(|der| der.to_vec()));
+    read.collect::<Result<_, _>>()
+        .map_err(|_| "a certificate in it is not PEM")
 }
 
 /// What opens a private key.
@@ -391,5 +385,3 @@ const RESERVED: [&str; 11] = [
     "trust",
 ];
 const MAX_PREFIX: usize = 100;
-const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-const END: &str = "-----END CERTIFICATE-----";

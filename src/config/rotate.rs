@@ -12,14 +12,13 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use yaml_serde::{Mapping, Value};
 
-use super::fresh::{FreshError, HIGH_WATER, make_directory, sync_directories, write};
+use super::fresh::{FreshError, HIGH_WATER, finish_mark, make_directory, sync_directories, write};
 use super::logs::{check_prefix, public_key_file, secret};
 use super::settings::LogSettings;
 use super::surgery::{Lines, Unchangeable, scalar};
 use super::{ConfigError, Either, OpenError};
 use crate::authority::hierarchy::{encrypt_private_key, new_p256_key};
 use crate::certificate::profile::LIFETIME;
-use crate::ctlog::guard;
 use crate::ctlog::signer::{LogSigner, LogVerifier};
 use crate::ctlog::store::StoreError;
 use crate::ctlog::{self, Log, LogError, Reader, Window};
@@ -314,9 +313,7 @@ async fn make(
         if size > 0 {
             return Err(taken(&format!("it has {size} entries")));
         }
-        if let Some(mark) = config.high_water.as_deref().filter(|mark| !mark.exists()) {
-            guard::adopt(&config, mark, signer.verifier()).await?;
-        }
+        finish_mark(&config, &signer, size).await?;
         return Ok(());
     }
     let name = directory.file_name().unwrap_or_default().to_string_lossy();

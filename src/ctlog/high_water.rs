@@ -86,7 +86,9 @@ impl HighWater {
             .and_then(|()| file.write_all_at(&[0; SLOT], SLOT as u64))
             .and_then(|()| file.sync_all())
             .and_then(|()| File::open(directory(path))?.sync_all());
-        written.map_err(|error| failed(path, &error))
+        // At once, and not only when a child that is just being started lets its descriptor go.
+        let unlocked = written.and_then(|()| file.unlock());
+        unlocked.map_err(|error| failed(path, &error))
     }
 
     /// Opens the mark of the log of `origin` and `verifier`, for this process alone.

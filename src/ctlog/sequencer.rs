@@ -264,13 +264,13 @@ impl Sequencer {
     }
 
     async fn settle_repeated_and_commit(&mut self, round: &mut Round) -> Result<(), Refused> {
-        if !self.is_alone {
-            self.take_turn(round).await?;
-        }
         // Each head is a millisecond later than the one before it. A store that is faster than that must
         // not carry the log away from the clock.
         if self.base.timestamp_ms > round.now_ms.saturating_add(MAX_AHEAD_MS) {
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if !self.is_alone {
+            self.take_turn(round).await?;
         }
         // New certificates have fresh serial numbers, so nearly every batch is new throughout: the
         // store finds a repeated entry by its unique key, and only then is it looked up.

@@ -5,6 +5,7 @@ use super::Log;
 use super::publisher::{PublishError, Publisher};
 use super::store::StoreError;
 use super::witness::{Witness, WitnessError};
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -82,43 +83,40 @@ impl Upkeep {
 
     /// Works until `over` resolves, however it does: nothing is logged any more. Then it publishes what
     /// came last, and is done within a few seconds.
-    pub async fn run<T>(self, clock: Clock, over: impl Future<Output = T>) {
+    pub async fn run<T>(self, clock: Clock, over: impl Future<Output = T> + Send + 'static) {
         let Self {
             log,
             refresh,
             mut publisher,
             witnesses,
         } = self;
+        let over = over.map(drop).boxed().shared();
         let refreshing = async {
             if let Some(age) = refresh {
                 refresh_when_older(&log, age, clock).await;
             }
         };
-        let publishing = async {
-            if let Some(publisher) = &mut publisher {
-                publisher.run(clock).await;
-            }
-        };
         let witnessing = join_all(witnesses.into_iter().map(|witness| witness.run(clock)));
-        let working = async {
-            tokio::join!(refreshing, publishing, witnessing);
-            // All of them may have nothing to do.
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = working => {}
-            _ = over => {}
-        }
-        // What a log that must not go on has signed last is for nobody.
-        if let Some(publisher) = &mut publisher
-            && log.in_service()
-        {
-            match tokio::time::timeout(LAST, publisher.publish(clock())).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "the last entries are not published"),
-                Err(_) => tracing::warn!("the last entries could not be published in time"),
+        let refreshing_and_witnessing = async {
+            tokio::select! {
+                _ = async { tokio::join!(refreshing, witnessing) } => {}
+                () = over.clone() => {}
             }
-        }
+        };
+        let publishing = async {
+            let Some(publisher) = &mut publisher else {
+                return;
+            };
+            let late = async {
+                over.clone().await;
+                tokio::time::sleep(LAST).await;
+            };
+            tokio::select! {
+                () = publisher.run(clock, over.clone()) => {}
+                () = late => tracing::warn!("the last entries could not be published in time"),
+            }
+        };
+        tokio::join!(refreshing_and_witnessing, publishing);
     }
 }
 

@@ -208,7 +208,7 @@ pub fn with_files_from(base: &Path, address: &str) -> String {
 /// Checks that every migration that this version has was applied, and none that it does not know.
 ///
 /// # Errors
-/// [`DatabaseError::Tables`].
+/// [`DatabaseError::Tables`] and [`DatabaseError::NewerTables`].
 pub async fn check_tables(
     connection: &mut PgConnection,
     migrations: &Migrator,

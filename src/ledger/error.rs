@@ -28,6 +28,11 @@ pub enum LedgerError {
         /// Which.
         database: String,
     },
+    /// A ledger on its way to a server got rows meanwhile.
+    #[error(
+        "somebody still writes to the file: stop the server that uses it, and give the command again"
+    )]
+    StillWritten,
     /// A ledger on its way to a server meets other rows there.
     #[error(
         "row {id} is another one in the database than in the file; nothing was changed there that was there"

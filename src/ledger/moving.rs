@@ -13,7 +13,8 @@ use crate::database::Server;
 /// given again and goes on. `progress` is told how many rows of how many are there.
 ///
 /// # Errors
-/// [`LedgerError::Differs`] where the server has rows that the file does not.
+/// [`LedgerError::Differs`] where the server has rows that the file does not, and
+/// [`LedgerError::StillWritten`] where somebody did write.
 pub async fn move_rows(
     file: &Path,
     server: &Server,
@@ -46,8 +47,12 @@ pub async fn move_rows(
     }
     copy.finish_receiving().await?;
     checked = checked.max(compare(&source, &copy, last).await?);
+    let newest = source.newest().await?;
     copy.close().await;
     source.close().await;
+    if newest != last {
+        return Err(LedgerError::StillWritten);
+    }
     match checked == rows {
         true => Ok(rows),
         false => Err(LedgerError::Differs { id: last }),

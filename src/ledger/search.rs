@@ -52,8 +52,12 @@ pub(super) async fn search(
         let above = (upto - ROWS).max(0);
         let (is_too_new, is_last) = match oldest(store, above).await? {
             Some(oldest) => (
-                within.until.is_some_and(|until| oldest > until + DISORDER),
-                within.since.is_some_and(|since| oldest < since - DISORDER),
+                within
+                    .until
+                    .is_some_and(|until| oldest > until.saturating_add(DISORDER)),
+                within
+                    .since
+                    .is_some_and(|since| oldest < since.saturating_sub(DISORDER)),
             ),
             None => (false, false),
         };

@@ -100,6 +100,12 @@ async fn proof(State(log): State<Reader>, leaf: Asked<Leaf>, searching: &Semapho
     else {
         return refused(sentence);
     };
+    // A hash that nobody has logged is looked for in the whole log.
+    let Ok(_place) = searching.try_acquire() else {
+        let retry = [(header::RETRY_AFTER, "2")];
+        let busy = refusal(StatusCode::TOO_MANY_REQUESTS, "too many search for a leaf");
+        return (retry, busy).into_response();
+    };
     let newest = match log.newest_head().await {
         Ok(head) => head.size,
         Err(error) => return unreadable(&error),
@@ -107,12 +113,6 @@ async fn proof(State(log): State<Reader>, leaf: Asked<Leaf>, searching: &Semapho
     if tree_size == 0 || tree_size > newest {
         return refused("tree_size is 1 to the size of the log");
     }
-    // A hash that nobody has logged is looked for in the whole log.
-    let Ok(_place) = searching.try_acquire() else {
-        let retry = [(header::RETRY_AFTER, "2")];
-        let busy = refusal(StatusCode::TOO_MANY_REQUESTS, "too many search for a leaf");
-        return (retry, busy).into_response();
-    };
     let index = match log.index_of(&hash, tree_size).await {
         Ok(Some(index)) => index,
         Ok(None) => return refusal(StatusCode::NOT_FOUND, "no such leaf in a tree of this size"),
@@ -227,3 +227,37 @@ const SEARCHES: usize = 4;
 const MOST_ENTRIES: u64 = 10_000;
 /// Entries that are held at a time. The largest, with their chains, have less than 16 MiB.
 const AT_ONCE: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::hierarchy::new_p256_key;
+    use crate::ctlog::signer::LogSigner;
+    use crate::ctlog::{Chains, Config, Log};
+
+    #[tokio::test]
+    async fn as_many_search_the_whole_log_as_like() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("log.sqlite");
+        let config = Config::new(file, "ca.example/log".to_owned());
+        let key = new_p256_key().unwrap();
+        let signer = || LogSigner::from_private_key(&key).unwrap();
+        let now = time::macros::datetime!(2026-11-25 12:00 UTC);
+        Log::create(&config, &signer(), now).await.unwrap();
+        let log = Log::open(&config, signer(), &Chains::default(), now).await;
+        let log = log.unwrap();
+        let ask = async |places| {
+            let leaf = Leaf {
+                hash: STANDARD.encode([0; 32]),
+                tree_size: 1,
+            };
+            let searching = Semaphore::new(places);
+            proof(State(log.reader().clone()), Ok(Query(leaf)), &searching).await
+        };
+        let busy = ask(0).await;
+        assert_eq!(busy.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(busy.headers()[header::RETRY_AFTER], "2");
+        // With a place it is looked at: there is no tree of this size.
+        assert_eq!(ask(1).await.status(), StatusCode::BAD_REQUEST);
+    }
+}

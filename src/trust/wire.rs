@@ -325,7 +325,7 @@ fn service_urls(services: &[Service]) -> Result<Vec<ServiceUrl>, TrustError> {
 
 impl Period {
     fn new(start: OffsetDateTime, end: Option<OffsetDateTime>) -> Self {
-        let whole = |end: OffsetDateTime| end + Duration::nanoseconds(999_999_999);
+        let whole = |end: OffsetDateTime| end.saturating_add(Duration::nanoseconds(999_999_999));
         Self {
             start: Timestamp(start),
             end: end.map(|end| Timestamp(whole(end))),

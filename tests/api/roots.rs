@@ -142,10 +142,10 @@ async fn a_broken_file_of_roots_changes_nothing_and_is_told_once() {
     let refusals = "roots not reloaded";
     for (times, (broken, reason)) in [
         ("", "there is no certificate in it"),
-        ("-----BEGIN CERTIFICATE-----\nMIIB", "has no end"),
+        ("-----BEGIN CERTIFICATE-----\nMIIB", "is not PEM"),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-            "roots",
+            "certificate 0 of the log's roots",
         ),
     ]
     .into_iter()

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The same command for another settings file, ended if it does not end by itself.
+/// `vouchsafe serve`, ended after a minute if it does not end by itself.
 fn serve(config: &Path) -> Output {
     Command::new("timeout")
         .args(["60", env!("CARGO_BIN_EXE_vouchsafe"), "serve", "--config"])

@@ -246,7 +246,10 @@ impl Deployment {
 
     /// Runs another command of the program on this deployment: whether it succeeded, and what it said.
     pub(crate) fn run(&self, command: &[&str]) -> (bool, String) {
-        let output = Command::new(&self.program)
+        // A server that should have refused to start does not end by itself.
+        let output = Command::new("timeout")
+            .arg("120")
+            .arg(&self.program)
             .args(command)
             .arg("--config")
             .arg(self.configuration())

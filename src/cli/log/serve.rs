@@ -49,7 +49,9 @@ pub(super) async fn run(arguments: LogConfigArgument) -> Result<(), Failure> {
     server::serve_log(listeners, &app, shutdown).await?;
     following.abort();
     drop(over);
-    upkeep.await?;
+    if let Err(error) = upkeep.await {
+        tracing::error!(%error, "what looks after the log has failed");
+    }
     log.close().await;
     if let Some(metrics) = metrics {
         metrics.abort();

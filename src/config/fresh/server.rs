@@ -76,9 +76,9 @@ pub(super) async fn finish(
             if let Either::Authority(config) = &config
                 && let Err(error) = make_ledger(config, is_new).await
             {
-                if is_new {
-                    // No log has the keys yet, so nothing is lost with them. If it cannot be removed
-                    // the next attempt goes on with it.
+                if let (true, LedgerError::Taken { .. }) = (is_new, &error) {
+                    // Nothing of ours is there and no log has the keys yet, so nothing is lost with them.
+                    // If it cannot be removed the next attempt goes on with it.
                     let _removed = fs::remove_dir_all(directory);
                     return Err(error.into());
                 }
@@ -102,8 +102,8 @@ async fn find(config: &ctlog::Config, signer: &LogSigner) -> Result<Option<Reade
     }
 }
 
-/// What remembers a new log outside the server is made after it.
-async fn finish_mark(
+/// What remembers a new log outside its database is made after it.
+pub(in crate::config) async fn finish_mark(
     config: &ctlog::Config,
     signer: &LogSigner,
     size: u64,

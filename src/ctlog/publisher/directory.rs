@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Directory {
     at: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -28,7 +28,7 @@ impl Directory {
         })?;
         Ok(Self {
             at: at.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -42,6 +42,13 @@ impl Directory {
         let done = tokio::task::spawn_blocking(move || work(&file)).await;
         let done = done.map_err(io::Error::other).flatten();
         done.map_err(|error| TargetError::new(path, error))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // At once, and not only when a child that is just being started lets its descriptor go.
+        drop(self.lock.unlock());
     }
 }
 

@@ -257,8 +257,9 @@ impl Publisher {
         self.issuers.clear();
     }
 
-    /// Publishes what comes, for as long as the log runs.
-    pub async fn run(&mut self, clock: Clock) {
+    /// Publishes what comes until `over` resolves, and then what came last. What has been begun is never
+    /// cut off: a file is written beside this task, and two must not write the same.
+    pub async fn run(&mut self, clock: Clock, mut over: impl Future<Output = ()> + Unpin) {
         let mut pause = self.interval;
         loop {
             match self.publish(clock()).await {
@@ -277,7 +278,16 @@ impl Publisher {
                     return;
                 }
             }
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = &mut over => break,
+            }
+        }
+        // What a log that must not go on has signed last is for nobody.
+        if self.log.in_service()
+            && let Err(error) = self.publish(clock()).await
+        {
+            tracing::warn!(to = self.name, %error, "the last entries are not published");
         }
     }
 

@@ -402,7 +402,7 @@ async fn a_database_that_is_behind_what_is_published_does_not_open() {
     // The same found out later, by a target that could not be reached at the start, ends the log.
     log_entries(&log, 1000..1003, at(3)).await;
     let clock: Clock = || at(4);
-    again.run(clock).await;
+    again.run(clock, std::future::pending()).await;
     let fatal = log.fatal().await;
     assert!(
         matches!(fatal, Fatal::Rollback(Rollback::Forked { size: 302, .. })),
