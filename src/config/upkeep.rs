@@ -166,10 +166,6 @@ impl Logs<'_> {
                 );
                 Err(refused(&file, reason))
             }
-            Some((_, file)) if ours == ROOT && is_of_a_group(&file) => {
-                let reason = "it is root's and open to a group, and what root makes could not be used by a server that reads it: give the command as the user that runs the server";
-                Err(refused(&file, reason.to_owned()))
-            }
             Some(_) | None => Ok(()),
         }
     }
@@ -186,11 +182,6 @@ impl Logs<'_> {
             found.ok_or_else(|| refused(&file, missing.to_owned()))?,
         ))
     }
-}
-
-/// Whether others than its owner may read a file.
-fn is_of_a_group(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|found| found.mode() & 0o070 != 0)
 }
 
 /// Whether a directory is there and can be written to, or could be made.
