@@ -7,7 +7,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::terminal::{BOLD, RESET, Unwritten};
-use super::{ConfigArgument, Failure, now, terminal, time};
+use super::{ConfigArgument, Failure, hex, now, terminal, time};
 use crate::config::Config;
 use crate::ledger::{Ledger, Query, Row, Within};
 use crate::reconciliation::{Bounds, Difference, GRACE, Progress, Sums};
@@ -279,10 +279,6 @@ fn as_json(row: &Row) -> serde_json::Value {
         "issuedAt": issued_at.unix_timestamp(),
         "certificate": base64::engine::general_purpose::STANDARD.encode(certificate),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Farther than any clock is wrong.

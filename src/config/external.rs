@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::logs::{certificates, public_key_file};
+use super::logs::{public_key_file, refused, some_certificates};
 use super::{Config, ConfigError};
 use crate::authority::file::read_text;
 use crate::ctlog::remote::ExternalLog;
@@ -122,17 +122,8 @@ impl Config {
     /// The certificates of a file, of which there must be one.
     pub(super) fn pem_certificates(&self, file: &Path) -> Result<Vec<Vec<u8>>, ConfigError> {
         let file = self.base.join(file);
-        let refused = |reason: String| ConfigError {
-            file: file.clone(),
-            line: None,
-            reason,
-        };
-        let text = read_text(&file).map_err(|error| refused(error.to_string()))?;
-        let found = certificates(&text).map_err(|reason| refused(reason.to_owned()))?;
-        match found.is_empty() {
-            true => Err(refused("there is no certificate in it".to_owned())),
-            false => Ok(found),
-        }
+        let text = read_text(&file).map_err(|error| refused(&file, error.to_string()))?;
+        some_certificates(&file, &text)
     }
 }
 

@@ -320,6 +320,15 @@ pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, &'static str> {
         .map_err(|_| "a certificate in it is not PEM")
 }
 
+/// The same where there must be one.
+pub(super) fn some_certificates(file: &Path, text: &str) -> Result<Vec<Vec<u8>>, ConfigError> {
+    let found = certificates(text).map_err(|reason| refused(file, reason.to_owned()))?;
+    match found.is_empty() {
+        true => Err(refused(file, "there is no certificate in it".to_owned())),
+        false => Ok(found),
+    }
+}
+
 /// What opens a private key.
 pub(super) fn secret(
     base: &Path,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::logs::{Mounts, Retired, secret};
+use super::logs::{Mounts, Retired, refused, secret};
 use super::reload::{IssuersFile, Read, Reloader};
 use super::settings::{AuthorityFiles, AuthoritySettings, RetiredAuthoritySettings, Services};
 use super::{Config, ConfigError};
@@ -110,11 +110,7 @@ impl Config {
                 (loaded, Path::new(IN_MEMORY), Path::new(IN_MEMORY))
             }
         };
-        let refused = |file: &Path, reason: String| ConfigError {
-            file: self.base.join(file),
-            line: None,
-            reason,
-        };
+        let refused = |file: &Path, reason| refused(&self.base.join(file), reason);
         let loaded = loaded.map_err(|reason| refused(key, reason))?;
         Authority::new(loaded, &chain_pem, now)
             .await
@@ -331,13 +327,8 @@ impl Config {
         read: impl FnOnce(&str) -> Result<T, TrustError>,
     ) -> Result<Vec<T>, ConfigError> {
         let file = self.base.join(file);
-        let refused = |reason: String| ConfigError {
-            file: file.clone(),
-            line: None,
-            reason,
-        };
-        let pem = read_text(&file).map_err(|error| refused(error.to_string()))?;
-        let read = read(&pem).map_err(|error| refused(error.to_string()))?;
+        let pem = read_text(&file).map_err(|error| refused(&file, error.to_string()))?;
+        let read = read(&pem).map_err(|error| refused(&file, error.to_string()))?;
         Ok(vec![read])
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::logs::{certificates, refused};
+use super::logs::{refused, some_certificates};
 use super::reload::{Fingerprint, Looked, Occasion, Outcome, fingerprint};
 use super::{ConfigError, Logs};
 use crate::ctlog::Log;
@@ -83,9 +83,5 @@ fn read(file: &Path) -> Result<Vec<u8>, ConfigError> {
 
 fn parse(file: &Path, bytes: &[u8]) -> Result<Vec<Vec<u8>>, ConfigError> {
     let text = str::from_utf8(bytes).map_err(|error| refused(file, error.to_string()))?;
-    let roots = certificates(text).map_err(|reason| refused(file, reason.to_owned()))?;
-    if roots.is_empty() {
-        return Err(refused(file, "there is no certificate in it".to_owned()));
-    }
-    Ok(roots)
+    some_certificates(file, text)
 }

@@ -124,12 +124,6 @@ impl HighWater {
         &self.mark
     }
 
-    /// Where it is kept.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Makes `checkpoint` the mark, durably; `note` is its signed form. An older one changes nothing.
     ///
     /// # Errors

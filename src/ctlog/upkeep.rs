@@ -153,3 +153,6 @@ async fn age_of_head(log: &Log, clock: Clock) -> Result<Duration, StoreError> {
 const PAUSE: Duration = Duration::from_secs(1);
 /// For the last publication.
 const LAST: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub async fn move_rows(
     let copy = PostgresStore::open(server).await?;
     let rows = source.count().await?;
 
-    let mut last = copy.last_number().await?;
+    let mut last = copy.newest().await?;
     // A stranger's rows are not added to.
     let mut checked = compare(&source, &copy, last).await?;
     let mut done = checked;
@@ -47,10 +47,10 @@ pub async fn move_rows(
     }
     copy.finish_receiving().await?;
     checked = checked.max(compare(&source, &copy, last).await?);
-    let newest = source.newest().await?;
+    let has_grown = source.count().await? != rows;
     copy.close().await;
     source.close().await;
-    if newest != last {
+    if has_grown {
         return Err(LedgerError::StillWritten);
     }
     match checked == rows {
@@ -130,6 +130,29 @@ mod tests {
             let query = Query::Serial(record(rows / 2).serial);
             assert_eq!(ledger.find(&query, 1).await.unwrap(), [record(rows / 2)]);
         }
+    }
+
+    /// Whoever writes on would write where nobody looks any more.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_ledger_is_moved_away_from_under_its_server() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, server) = (ledger(&directory, 3).await, server());
+        let used = Ledger::open(&path).await.unwrap();
+        let moved = move_rows(&path, &server, |done, _| {
+            if done == 3 {
+                let writes = used.record(record(3));
+                let runtime = tokio::runtime::Handle::current();
+                tokio::task::block_in_place(|| runtime.block_on(writes)).unwrap();
+            }
+        });
+        let refused = moved.await;
+        assert!(
+            matches!(refused, Err(LedgerError::StillWritten)),
+            "{refused:?}"
+        );
+        used.close().await;
+        // Given again, once nobody writes, it goes on.
+        assert_eq!(move_rows(&path, &server, |_, _| {}).await.unwrap(), 4);
     }
 
     #[tokio::test]

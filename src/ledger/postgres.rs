@@ -61,13 +61,6 @@ impl PostgresStore {
 
 /// For rows that come from elsewhere.
 impl PostgresStore {
-    pub(super) async fn last_number(&self) -> Result<i64, LedgerError> {
-        let question = || sqlx::query("SELECT coalesce(max(id), 0) FROM ledger.certificates");
-        let rows = self.readers.rows(question).await?;
-        let last = rows.first().map(|row| row.try_get(0)).transpose();
-        Ok(last.map_err(LedgerError::Read)?.unwrap_or(0))
-    }
-
     /// Takes rows under their own numbers; those that came before are passed over.
     pub(super) async fn receive(&self, entries: &[(i64, Entry)]) -> Result<(), LedgerError> {
         let sql = insert(", id", ", $17::bigint[]", "ON CONFLICT DO NOTHING");
@@ -84,7 +77,7 @@ impl PostgresStore {
 
     /// New rows are numbered after those that came.
     pub(super) async fn finish_receiving(&self) -> Result<(), LedgerError> {
-        let last = self.last_number().await?;
+        let last = self.newest().await?;
         if last == 0 {
             return Ok(());
         }
@@ -139,7 +132,10 @@ impl Store for PostgresStore {
     }
 
     async fn newest(&self) -> Result<i64, LedgerError> {
-        self.last_number().await
+        let question = || sqlx::query("SELECT coalesce(max(id), 0) FROM ledger.certificates");
+        let rows = self.readers.rows(question).await?;
+        let last = rows.first().map(|row| row.try_get(0)).transpose();
+        Ok(last.map_err(LedgerError::Read)?.unwrap_or(0))
     }
 
     async fn rows_after(&self, id: i64, limit: u32) -> Result<Vec<Numbered>, LedgerError> {

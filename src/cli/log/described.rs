@@ -12,6 +12,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::certificate::extensions::Extension;
+use crate::cli::hex;
 use crate::ctlog::entry::{Certified, TileLeaf};
 use crate::ctlog::merkle::leaf_hash;
 
@@ -161,8 +162,4 @@ fn tame(text: &str) -> String {
 fn timestamp(time: OffsetDateTime) -> String {
     let seconds = time.to_offset(UtcOffset::UTC).truncate_to_second();
     seconds.format(&Rfc3339).unwrap_or_default()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

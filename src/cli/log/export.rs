@@ -5,8 +5,7 @@ use std::io::IsTerminal as _;
 use der::pem::{LineEnding, encode_string};
 use zeroize::Zeroizing;
 
-use super::described::hex;
-use crate::cli::{ConfigArgument, Failure, terminal};
+use crate::cli::{ConfigArgument, Failure, hex, terminal};
 use crate::config::Either;
 use crate::ctlog::checkpoint::verifier_key;
 

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use der::Decode as _;
 use serde_json::json;
 
-use super::described::hex;
 use super::source::Source;
 use crate::certificate::precertificate::tbs_without;
 use crate::certificate::sct::{SCT_LIST_OID, Sct, read_list};
-use crate::cli::{Failure, terminal};
+use crate::cli::{Failure, hex, terminal};
 use crate::client::chain::UnverifiedChain;
 use crate::ctlog::entry::{Certified, read_leaf_index};
 use crate::ctlog::merkle::{Hash, leaf_hash, verify_inclusion};

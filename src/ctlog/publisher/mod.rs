@@ -25,6 +25,7 @@ pub use target::{Found, Kind, Target, TargetError};
 
 use super::checkpoint::{Checkpoint, CheckpointError, MAX_NOTE};
 use super::entry::TileLeaf;
+use super::files::issuer_name;
 use super::guard::check_seen;
 use super::merkle::{
     Edge, HASH_LENGTH, Hash, TILE_LEVELS, TILE_WIDTH, edge_position, edge_width, leaf_hash,
@@ -257,8 +258,8 @@ impl Publisher {
         self.issuers.clear();
     }
 
-    /// Publishes what comes until `over` resolves, and then what came last. What has been begun is never
-    /// cut off: a file is written beside this task, and two must not write the same.
+    /// Publishes what comes until `over` resolves, and then what came last. What is under way then is
+    /// finished first: a file is written beside this task, and two must not write the same.
     pub async fn run(&mut self, clock: Clock, mut over: impl Future<Output = ()> + Unpin) {
         let mut pause = self.interval;
         loop {
@@ -299,11 +300,7 @@ impl Publisher {
             let der = self.log.shared.reader.store.issuer(&fingerprint).await?;
             let der = der.filter(|der| sha256(der) == fingerprint);
             let der = der.ok_or(StoreError::Malformed("a certificate"))?;
-            let hex: String = fingerprint
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            self.put_new(format!("issuer/{hex}"), der, Kind::Issuer)
+            self.put_new(issuer_name(&fingerprint), der, Kind::Issuer)
                 .await?;
             self.issuers.insert(fingerprint);
         }
