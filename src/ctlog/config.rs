@@ -114,7 +114,7 @@ impl Database {
     /// Opens the log with this ID to look at it, beside whoever writes.
     pub(super) async fn open_read_only(&self, log_id: &Hash) -> Result<Arc<dyn Store>, StoreError> {
         Ok(match self {
-            Self::Sqlite(path) => Arc::new(SqliteStore::open_read_only(path)?),
+            Self::Sqlite(path) => Arc::new(SqliteStore::open_read_only(path).await?),
             Self::Postgres(server) => {
                 Arc::new(PostgresStore::open_read_only(server, log_id).await?)
             }

@@ -60,6 +60,9 @@ pub enum LogError {
     /// The files.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The operating system's own words.
+    #[error("the log's thread cannot be started: {0}")]
+    Thread(String),
 }
 
 /// Why there is no SCT.

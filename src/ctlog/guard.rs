@@ -91,8 +91,7 @@ pub(super) async fn open_mark(
     };
     let mut high_water = HighWater::open(path, &config.origin, verifier)?;
     check_mark(store, head, high_water.mark(), path, now).await?;
-    let raised = high_water.raise(head.signed(&config.origin), &head.checkpoint);
-    raised.await?;
+    high_water.raise(head.signed(&config.origin), &head.checkpoint)?;
     Ok(Some(high_water))
 }
 

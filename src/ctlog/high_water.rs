@@ -21,7 +21,6 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Why there is no mark to go by, or it cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +59,7 @@ pub enum HighWaterError {
 /// The mark, open and locked.
 #[derive(Debug)]
 pub struct HighWater {
-    file: Arc<File>,
+    file: File,
     path: PathBuf,
     mark: Checkpoint,
     /// The slot that holds the older checkpoint, or none.
@@ -98,7 +97,7 @@ impl HighWater {
         lock(&file, path)?;
         let (mark, number) = newest(&file, path, origin, verifier)?;
         Ok(Self {
-            file: Arc::new(file),
+            file,
             path: path.to_owned(),
             mark,
             next: 1 - number,
@@ -124,27 +123,20 @@ impl HighWater {
         &self.mark
     }
 
-    /// Makes `checkpoint` the mark, durably; `note` is its signed form. An older one changes nothing.
+    /// Makes `checkpoint` the mark, durably; `note` is its signed form. An older one changes nothing. This
+    /// waits for the disk on the thread it is called on.
     ///
     /// # Errors
     /// [`HighWaterError`]: whether the mark is on the disk is not known then, and asking again would
     /// not tell.
-    pub async fn raise(
-        &mut self,
-        checkpoint: Checkpoint,
-        note: &str,
-    ) -> Result<(), HighWaterError> {
+    pub fn raise(&mut self, checkpoint: Checkpoint, note: &str) -> Result<(), HighWaterError> {
         if order(&checkpoint) <= order(&self.mark) {
             return Ok(());
         }
         let slot = slot(note)?;
-        let (file, at) = (self.file.clone(), self.next * SLOT as u64);
-        let written = tokio::task::spawn_blocking(move || {
-            file.write_all_at(&slot, at)?;
-            file.sync_data()
-        });
-        let written = written.await.map_err(std::io::Error::other).flatten();
-        written.map_err(|error| failed(&self.path, &error))?;
+        let written = self.file.write_all_at(&slot, self.next * SLOT as u64);
+        let synced = written.and_then(|()| self.file.sync_data());
+        synced.map_err(|error| failed(&self.path, &error))?;
         self.next = 1 - self.next;
         self.mark = checkpoint;
         Ok(())

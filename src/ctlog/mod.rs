@@ -131,7 +131,7 @@ struct Own {
 
 impl Log {
     /// Opens a log, in a file for this process alone, after checking that what is stored is this log and
-    /// is whole at its edge. Must be called within a tokio runtime, where the appending task then runs.
+    /// is whole at its edge.
     pub async fn open(
         config: &Config,
         signer: LogSigner,
@@ -194,7 +194,8 @@ impl Log {
             fatal: fatal_sender.clone(),
         };
         let is_failing = Arc::clone(&sequencer.is_failing);
-        tokio::spawn(sequencer.run(received));
+        let started = sequencer.start(received);
+        started.map_err(|error| LogError::Thread(error.to_string()))?;
         let own = issuer.first().map(|first| Own {
             key_hash: first.key_hash(),
             chain: issuer.iter().map(ChainCertificate::fingerprint).collect(),
@@ -299,9 +300,9 @@ impl Log {
             .await
             .is_ok()
         {
-            // If the task failed instead, it has ended as well.
             _ = has_stopped.await;
         }
+        // If the task failed instead, it has ended without.
         self.shared.reader.store.close().await;
     }
 

@@ -180,7 +180,7 @@ mod tests {
         }
         log.close().await;
         let server = server();
-        let source = SqliteStore::open_read_only(&test.database()).unwrap();
+        let source = SqliteStore::open_read_only(&test.database()).await.unwrap();
         let log_id = signer(1).verifier().log_id();
         let copy = PostgresStore::receive(&server, ORIGIN, &log_id, 0)
             .await
@@ -217,7 +217,7 @@ mod tests {
         }
         log.close().await;
         let server = server();
-        let source = SqliteStore::open_read_only(&test.database()).unwrap();
+        let source = SqliteStore::open_read_only(&test.database()).await.unwrap();
         let log_id = signer(1).verifier().log_id();
         let copy = PostgresStore::receive(&server, ORIGIN, &log_id, 0)
             .await

@@ -1,6 +1,6 @@
 //! Gather, batch, one commit, answer.
 //!
-//! One task appends. It takes whatever is waiting, builds the next tree from it in memory, signs,
+//! One task appends, on a thread of its own. It takes whatever is waiting, builds the next tree from it in memory, signs,
 //! commits, and only then answers; while it is at it the next batch gathers by itself. There is no
 //! timer: an idle log commits the first entry that comes at once.
 //!
@@ -25,6 +25,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::runtime::Builder;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 /// Where an entry stands in the log, durably.
@@ -70,7 +71,7 @@ pub enum Request {
         /// Answered when the new checkpoint is durable.
         answer: oneshot::Sender<Result<(), AppendError>>,
     },
-    /// Finish what was asked before, then stop.
+    /// Finish what was asked before, close the store, then stop.
     Stop(oneshot::Sender<()>),
 }
 
@@ -148,6 +149,18 @@ struct Prepared {
 }
 
 impl Sequencer {
+    /// Runs on a thread of its own. Thousands of signatures and a wait for the disk hold up nobody else
+    /// there, and a connection to a database that is made there wakes nobody else.
+    ///
+    /// # Errors
+    /// The thread cannot be had.
+    pub fn start(self, requests: mpsc::Receiver<Request>) -> std::io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("ctlog".to_owned());
+        thread.spawn(move || runtime.block_on(self.run(requests)))?;
+        Ok(())
+    }
+
     /// Serves requests until there are no more handles to send one, or it is told to stop, or it
     /// must.
     pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
@@ -161,10 +174,15 @@ impl Sequencer {
                 let (round, stop) = self.gather(&mut drained);
                 if let Err(fatal) = self.append(round).await {
                     tracing::error!(%fatal, "the log stops: it must be opened afresh");
-                    self.fatal.send_replace(Some(fatal));
+                    let told = self.fatal.clone();
+                    // Whoever hears of the end may open the log afresh: its locks are free by then.
+                    drop(self);
+                    told.send_replace(Some(fatal));
                     return;
                 }
                 if let Some(stopped) = stop {
+                    self.store.close().await;
+                    drop(self);
                     // Whoever asked may have gone; the task ends all the same.
                     _ = stopped.send(());
                     return;
@@ -275,7 +293,7 @@ impl Sequencer {
         // New certificates have fresh serial numbers, so nearly every batch is new throughout: the
         // store finds a repeated entry by its unique key, and only then is it looked up.
         for _ in 0..ATTEMPTS {
-            let prepared = self.prepare(round).await.map_err(Refused::Append)?;
+            let prepared = self.prepare(round).map_err(Refused::Append)?;
             let Prepared {
                 edge,
                 batch,
@@ -292,7 +310,7 @@ impl Sequencer {
                     }
                     self.edge = edge;
                     self.base = head.clone();
-                    self.mark(&head).await?;
+                    self.mark(&head)?;
                     self.show(Arc::new(head));
                     self.issuers.extend(round.issuers.keys());
                     if entries > 0 {
@@ -340,19 +358,18 @@ impl Sequencer {
 
     /// Raises the high-water mark to a head that was committed; until then nobody is answered. Whatever
     /// others committed before is below it.
-    pub(super) async fn mark(&mut self, head: &Head) -> Result<(), Refused> {
+    pub(super) fn mark(&mut self, head: &Head) -> Result<(), Refused> {
         let Some(high_water) = &mut self.high_water else {
             return Ok(());
         };
         let raised = high_water.raise(head.signed(&self.origin), &head.checkpoint);
-        let failed = |error| Refused::Fatal(Fatal::HighWater(error));
-        raised.await.map_err(failed)?;
+        raised.map_err(|error| Refused::Fatal(Fatal::HighWater(error)))?;
         FailPoint::LogMarked.reach();
         Ok(())
     }
 
     /// Builds, hashes and signs; nothing of it counts before it is committed.
-    async fn prepare(&self, round: &Round) -> Result<Prepared, AppendError> {
+    fn prepare(&self, round: &Round) -> Result<Prepared, AppendError> {
         let head = &self.base;
         // Later than any head that was ever shown, also where the one that is built on was signed
         // earlier: a signature that a failover lost may have been seen all the same.
@@ -368,10 +385,12 @@ impl Sequencer {
             }
             let leaf = group.entry.body().merkle_tree_leaf(timestamp_ms, index);
             let signature = self.signer.sign(&leaf)?;
-            edge.push(leaf_hash(&leaf), &mut tiles);
+            let leaf_hash = leaf_hash(&leaf);
+            edge.push(leaf_hash, &mut tiles);
             entries.push(NewEntry {
                 dedup: group.dedup,
                 leaf: group.entry.packed(timestamp_ms, index),
+                leaf_hash,
                 sct_signature: signature.clone(),
             });
             logged.push(Logged {
@@ -381,9 +400,6 @@ impl Sequencer {
                 leaf,
                 is_repeated: false,
             });
-            if entries.len() % SIGNATURES_AT_ONCE == 0 {
-                tokio::task::yield_now().await;
-            }
         }
         // A key or processor gone bad is noticed before anything signed with it leaves.
         if let Some(last) = logged.last()
@@ -391,7 +407,7 @@ impl Sequencer {
         {
             return Err(AppendError::Signature);
         }
-        tiles.extend(edge.changed_since(head.size));
+        tiles.extend(edge.changed_since(head.size).filter(|tile| tile.level > 0));
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             size: edge.size(),
@@ -468,6 +484,8 @@ impl Round {
 
 impl Group {
     pub(super) fn answer(self, result: &Result<Logged, AppendError>) {
+        // Whoever has an answer finds the room free.
+        drop(self.weights);
         for answer in self.answers {
             // Whoever does not listen any more finds the entry when it asks again.
             drop(answer.send(result.clone()));
@@ -487,5 +505,3 @@ const MAX_ENTRIES: usize = 1024;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How far the heads may be ahead of the clock before the log waits for it.
 const MAX_AHEAD_MS: u64 = 1_000;
-/// Signatures between two chances for other tasks, about half a millisecond.
-const SIGNATURES_AT_ONCE: usize = 32;

@@ -90,7 +90,7 @@ impl TestLog {
     }
 
     /// Changes the database behind the log's back.
-    pub(super) async fn tamper(&self, statement: &'static str) {
+    pub(super) async fn tamper(&self, statement: &str) {
         use sqlx::Connection as _;
         if let Database::Postgres(server) = &self.config.database {
             let mut connection = server.connect().await.unwrap();
@@ -112,7 +112,7 @@ impl TestLog {
         let mut connection = sqlx::SqliteConnection::connect_with(&options)
             .await
             .unwrap();
-        sqlx::raw_sql(statement)
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
             .execute(&mut connection)
             .await
             .unwrap();

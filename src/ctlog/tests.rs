@@ -35,6 +35,8 @@ on_both! {
     #[tokio::test]
     the_long_look_finds_what_the_short_one_cannot,
     #[tokio::test]
+    a_log_from_before_hashes_stood_with_entries_is_read_and_goes_on,
+    #[tokio::test]
     a_full_queue_turns_entries_away_and_loses_none_it_took,
     #[tokio::test]
     entries_of_too_many_bytes_are_turned_away,
@@ -402,22 +404,28 @@ async fn a_changed_database_is_not_opened(home: Home) {
         ["DELETE FROM log", "UPDATE log SET origin = 'cb.example/log'"],
         ["DELETE FROM entry WHERE leaf_index = 299"; 2],
         [
-            "INSERT INTO entry SELECT 300, zeroblob(32), leaf, sct_signature FROM entry LIMIT 1",
-            "INSERT INTO entry SELECT log, 300, zeroblob(32), leaf, sct_signature FROM entry LIMIT 1",
+            "INSERT INTO entry SELECT 300, zeroblob(32), leaf, sct_signature, leaf_hash FROM entry LIMIT 1",
+            "INSERT INTO entry SELECT log, 300, zeroblob(32), leaf, sct_signature, leaf_hash FROM entry LIMIT 1",
         ],
         ["UPDATE entry SET leaf = zeroblob(length(leaf)) WHERE leaf_index = 270"; 2],
         ["DELETE FROM entry WHERE leaf_index = 270"; 2],
+        ["UPDATE entry SET leaf_hash = zeroblob(32) WHERE leaf_index = 256"; 2],
+        ["UPDATE entry SET leaf_hash = NULL WHERE leaf_index = 299"; 2],
         [
-            "UPDATE tile SET hashes = zeroblob(length(hashes)) WHERE id = 1",
-            "UPDATE tile SET hashes = zeroblob(length(hashes)) WHERE level = 0 AND n = 1",
+            "INSERT INTO tile VALUES (1, zeroblob(32))",
+            "INSERT INTO tile SELECT id, 0, 1, zeroblob(32) FROM log",
         ],
         [
-            "UPDATE tile SET hashes = substr(hashes, 1, length(hashes) - 32) WHERE id = 1",
-            "UPDATE tile SET hashes = substr(hashes, 1, length(hashes) - 32) WHERE level = 0 AND n = 1",
+            "INSERT INTO tile VALUES (1, zeroblob(45 * 32))",
+            "INSERT INTO tile SELECT id, 0, 1, zeroblob(45 * 32) FROM log",
         ],
         [
-            "UPDATE tile SET hashes = CAST(hashes || zeroblob(32) AS BLOB) WHERE id = 1",
-            "UPDATE tile SET hashes = hashes || zeroblob(32) WHERE level = 0 AND n = 1",
+            "UPDATE tile SET hashes = zeroblob(32) WHERE id = 1 << 40",
+            "UPDATE tile SET hashes = zeroblob(32) WHERE level = 1 AND n = 0",
+        ],
+        [
+            "UPDATE tile SET hashes = CAST(hashes || zeroblob(32) AS BLOB) WHERE id = 1 << 40",
+            "UPDATE tile SET hashes = hashes || zeroblob(32) WHERE level = 1 AND n = 0",
         ],
         [
             "UPDATE tile SET hashes = zeroblob(8192) WHERE id = 0",
@@ -515,6 +523,47 @@ async fn the_long_look_finds_what_the_short_one_cannot(home: Home) {
         );
         assert_eq!(progress[..3], [(256, 520), (512, 520), (520, 520)]);
     }
+}
+
+async fn a_log_from_before_hashes_stood_with_entries_is_read_and_goes_on(home: Home) {
+    let test = TestLog::create_in(home).await;
+    let log = test.open().await;
+    for result in log_entries(&log, 0..300, at(10)).await {
+        result.unwrap();
+    }
+    let growing = log.reader().tile(0, 1, 44).await.unwrap().unwrap();
+    log.close().await;
+    let growing: String = growing.iter().map(|byte| format!("{byte:02x}")).collect();
+    let back = home.choose([
+        format!("INSERT INTO tile VALUES (1, x'{growing}')"),
+        format!("INSERT INTO tile SELECT id, 0, 1, '\\x{growing}' FROM log"),
+    ]);
+    test.tamper(&format!(
+        "{back}; ALTER TABLE entry DROP COLUMN leaf_hash;
+         DELETE FROM _sqlx_migrations WHERE version = 2"
+    ))
+    .await;
+    let signer = signer(1);
+    let check = async || {
+        let database = &test.config.database;
+        check::check_file(database, ORIGIN, signer.verifier(), &mut |_, _| {}).await
+    };
+    if let Database::Postgres(server) = &test.config.database {
+        let refused = test.try_open(at(10)).await.unwrap_err().to_string();
+        assert!(refused.contains("vouchsafe database upgrade"), "{refused}");
+        upgrade(server).await.unwrap();
+    }
+    // A file is looked at as it is, and brought up to date by who opens it to write.
+    assert_eq!(check().await.unwrap().head.size, 300);
+    let log = test.open().await;
+    for size in [301, 511, 512, 513] {
+        for result in log_entries(&log, log.head().size..size, at(10)).await {
+            result.unwrap();
+        }
+        assert_eq!(log.check().await.unwrap().head.size, size);
+    }
+    log.close().await;
+    assert_eq!(check().await.unwrap().head.size, 513);
 }
 
 async fn a_full_queue_turns_entries_away_and_loses_none_it_took(home: Home) {

@@ -62,7 +62,7 @@ impl Sequencer {
             Err(fatal) => {
                 // What was seen may be others' and above our own mark. Whoever starts this process again
                 // must not find that it has forgotten.
-                self.mark(&seen).await?;
+                self.mark(&seen)?;
                 return Err(Refused::Fatal(fatal));
             }
         };

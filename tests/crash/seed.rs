@@ -29,14 +29,16 @@ pub(crate) async fn grow(
         for index in edge.size()..size.min(edge.size() + BATCH) {
             let entry = entry(index);
             let leaf = entry.body().merkle_tree_leaf(timestamp_ms, index);
-            edge.push(leaf_hash(&leaf), &mut tiles);
+            let leaf_hash = leaf_hash(&leaf);
+            edge.push(leaf_hash, &mut tiles);
             entries.push(NewEntry {
                 dedup: entry.body().dedup_key(),
                 leaf: entry.packed(timestamp_ms, index),
+                leaf_hash,
                 sct_signature: signer.sign(&leaf).expect("a signature"),
             });
         }
-        tiles.extend(edge.changed_since(head.size));
+        tiles.extend(edge.changed_since(head.size).filter(|tile| tile.level > 0));
         let checkpoint = Checkpoint {
             origin: config.origin.clone(),
             size: edge.size(),

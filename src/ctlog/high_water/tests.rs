@@ -11,6 +11,7 @@ use crate::ctlog::{AppendError, Chains, Config, Fatal, Log, LogError, guard};
 use arc_swap::ArcSwap;
 use std::collections::HashSet;
 use std::fs;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// A log with a mark beside its database.
@@ -312,7 +313,7 @@ async fn a_batch_whose_mark_cannot_be_written_is_committed_but_never_answered() 
         is_alone: true,
         issuers: HashSet::new(),
         high_water: Some(HighWater {
-            file: Arc::new(full),
+            file: full,
             path: "/dev/full".into(),
             mark: head.signed(ORIGIN),
             next: 0,

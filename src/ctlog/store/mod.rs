@@ -7,7 +7,7 @@ pub mod postgres;
 pub mod sqlite;
 
 use super::checkpoint::Checkpoint;
-use super::merkle::{HASH_LENGTH, Hash, TILE_LEVELS, Tile, empty_root};
+use super::merkle::{HASH_LENGTH, Hash, TILE_LEVELS, TILE_WIDTH, Tile, empty_root};
 use crate::database::DatabaseError;
 use std::ops::Range;
 
@@ -129,7 +129,8 @@ pub struct Batch {
     pub head: Head,
     /// New entries in order, the first at the old head's size.
     pub entries: Vec<NewEntry>,
-    /// Tiles that are new or have grown.
+    /// Tiles that are full, and those above level 0 that have grown. What grows at level 0 stands with
+    /// the entries.
     pub tiles: Vec<Tile>,
     /// Certificates seen for the first time, with their SHA-256.
     pub issuers: Vec<(Hash, Vec<u8>)>,
@@ -142,6 +143,8 @@ pub struct NewEntry {
     pub dedup: Hash,
     /// The leaf, [packed](super::entry::Entry::packed).
     pub leaf: Vec<u8>,
+    /// The leaf's hash in the tree.
+    pub leaf_hash: Hash,
     /// The signature of its SCT, DER.
     pub sct_signature: Vec<u8>,
 }
@@ -186,7 +189,7 @@ pub struct State {
     pub head: Head,
     /// Entries, counted by the highest index stored.
     pub entries: u64,
-    /// Tiles of each level, counted by the highest position stored.
+    /// Tiles of each level that have a row of their own, counted by the highest position stored.
     pub tiles: [u64; TILE_LEVELS as usize],
 }
 
@@ -280,6 +283,23 @@ pub enum CommitError {
     /// the disk, can tell; or, where there are [turns](Store::take_turn), the next of them.
     #[error("it is unknown whether the batch was written: {0}")]
     Unknown(String),
+}
+
+/// A tile of level 0 from its parts in order: its row, if it has one, and the leaf hashes that stand with
+/// the entries after those.
+///
+/// Nothing, where all 256 stand there: a full tile has its row, and one that has lost it is damaged.
+fn joined<'a>(
+    parts: impl ExactSizeIterator<Item = Result<Option<&'a [u8]>, sqlx::Error>>,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let is_whole = parts.len() <= 1;
+    let mut hashes = Vec::new();
+    for part in parts {
+        let part = part?.ok_or(StoreError::Malformed("an entry without its leaf's hash"))?;
+        hashes.extend_from_slice(part);
+    }
+    let is_there = !hashes.is_empty() && (is_whole || hashes.len() < TILE_WIDTH * HASH_LENGTH);
+    Ok(is_there.then_some(hashes))
 }
 
 /// A tile's number in SQLite: level * 2^40 + n.

@@ -17,8 +17,8 @@ mod open;
 mod receive;
 
 use super::{
-    Batch, CommitError, Hash, Head, State, Store, StoreError, StoredEntry, TilePlace, Turn,
-    hash_from, signed, unsigned,
+    Batch, CommitError, Hash, Head, LEVEL_SHIFT, State, Store, StoreError, StoredEntry, TilePlace,
+    Turn, hash_from, joined, signed, unsigned,
 };
 use crate::ctlog::merkle::TILE_LEVELS;
 use crate::database::{Readers, Server, check_writable};
@@ -121,17 +121,25 @@ impl Store for PostgresStore {
     }
 
     async fn tile(&self, level: u8, n: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let Ok(position) = i64::try_from(n) else {
+        let position = i64::try_from(n).ok();
+        let Some(position) = position.filter(|n| *n < 1 << LEVEL_SHIFT) else {
             return Ok(None);
         };
-        let question = || {
-            sqlx::query("SELECT hashes FROM ctlog.tile WHERE log = $1 AND level = $2 AND n = $3")
+        if level > 0 {
+            let question = || {
+                sqlx::query(
+                    "SELECT hashes FROM ctlog.tile WHERE log = $1 AND level = $2 AND n = $3",
+                )
                 .bind(self.log)
                 .bind(i16::from(level))
                 .bind(position)
-        };
+            };
+            let rows = self.readers.rows(question).await?;
+            return Ok(rows.first().map(|row| row.try_get(0)).transpose()?);
+        }
+        let question = || sqlx::query(BOTTOM_TILE).bind(self.log).bind(position);
         let rows = self.readers.rows(question).await?;
-        Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+        joined(rows.iter().map(|row| row.try_get(0)))
     }
 
     async fn issuer(&self, fingerprint: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
@@ -220,6 +228,17 @@ fn read_entry(row: &PgRow) -> Result<StoredEntry, StoreError> {
 fn key_list(keys: &[Hash]) -> Vec<&[u8]> {
     keys.iter().map(|key| &key[..]).collect()
 }
+
+/// The parts of a tile of level 0: its row, if it has one, and after it what stands with the entries.
+const BOTTOM_TILE: &str = "
+    SELECT hashes FROM (
+        SELECT -1::bigint AS leaf_index, hashes FROM ctlog.tile
+        WHERE log = $1 AND level = 0 AND n = $2
+        UNION ALL
+        SELECT leaf_index, leaf_hash FROM ctlog.entry
+        WHERE log = $1 AND leaf_index < ($2 + 1) * 256 AND leaf_index >= $2 * 256 + coalesce(
+            (SELECT length(hashes) / 32 FROM ctlog.tile WHERE log = $1 AND level = 0 AND n = $2), 0)
+    ) AS parts ORDER BY leaf_index";
 
 const FIND: &str = "SELECT leaf_index, dedup, leaf, sct_signature FROM ctlog.entry
      WHERE log = $1 AND dedup = ANY ($2)";

@@ -9,7 +9,7 @@ mod open;
 
 use super::{
     Batch, CommitError, Hash, Head, LEVEL_SHIFT, State, Store, StoreError, StoredEntry, hash_from,
-    signed, tile_id, unsigned,
+    joined, signed, tile_id, unsigned,
 };
 use crate::ctlog::merkle::TILE_LEVELS;
 use crate::failpoint::FailPoint;
@@ -29,6 +29,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// Held locked for as long as this process may write.
     lock: Option<Lock>,
+    /// False where an earlier version wrote the log and nobody has opened it to write since.
+    has_leaf_hashes: bool,
 }
 
 impl SqliteStore {
@@ -169,18 +171,23 @@ impl SqliteStore {
             writer: Mutex::new(Some(writer)),
             readers,
             lock: Some(lock),
+            has_leaf_hashes: true,
         })
     }
 
     /// Opens the database to look at it, beside whoever writes.
-    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+    pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         if !path.exists() {
             return Err(StoreError::Missing(path.display().to_string()));
         }
+        let readers = readers(path);
+        let columns = "SELECT count(*) FROM pragma_table_info('entry') WHERE name = 'leaf_hash'";
+        let found: i64 = sqlx::query_scalar(columns).fetch_one(&readers).await?;
         Ok(Self {
             writer: Mutex::new(None),
-            readers: readers(path),
+            readers,
             lock: None,
+            has_leaf_hashes: found > 0,
         })
     }
 }
@@ -252,9 +259,21 @@ impl Store for SqliteStore {
         let Some(id) = tile_id(level, n) else {
             return Ok(None);
         };
-        let query = sqlx::query("SELECT hashes FROM tile WHERE id = ?").bind(id);
-        let row = query.fetch_optional(&self.readers).await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
+        if level > 0 || !self.has_leaf_hashes {
+            let query = sqlx::query("SELECT hashes FROM tile WHERE id = ?").bind(id);
+            let row = query.fetch_optional(&self.readers).await?;
+            return Ok(row.map(|row| row.try_get(0)).transpose()?);
+        }
+        let query = sqlx::query(
+            "SELECT -1 AS leaf_index, hashes FROM tile WHERE id = ?1
+             UNION ALL
+             SELECT leaf_index, leaf_hash FROM entry
+             WHERE leaf_index < (?1 + 1) * 256 AND leaf_index >= ?1 * 256 +
+                 coalesce((SELECT length(hashes) / 32 FROM tile WHERE id = ?1), 0)
+             ORDER BY leaf_index",
+        );
+        let rows = query.bind(id).fetch_all(&self.readers).await?;
+        joined(rows.iter().map(|row| row.try_get(1)))
     }
 
     async fn issuer(&self, fingerprint: &Hash) -> Result<Option<Vec<u8>>, StoreError> {

@@ -22,6 +22,15 @@ pub(super) fn head(size: u64) -> Head {
     }
 }
 
+fn leaf_hash(number: u64) -> Hash {
+    [number as u8 ^ 0x55; 32]
+}
+
+/// What a tile of level 0 says of these entries.
+pub(super) fn leaf_hashes(entries: Range<u64>) -> Vec<u8> {
+    entries.flat_map(leaf_hash).collect()
+}
+
 /// Entries `from..to` with everything around them.
 pub(super) fn batch(from: u64, to: u64) -> Batch {
     let entry = |number: u64| {
@@ -30,18 +39,24 @@ pub(super) fn batch(from: u64, to: u64) -> Batch {
         NewEntry {
             dedup,
             leaf: vec![number as u8; 100],
+            leaf_hash: leaf_hash(number),
             sct_signature: vec![1; 70],
         }
     };
-    let hashes = usize::try_from(to % 256).unwrap().max(1) * 32;
+    let full = (from / 256..to / 256).map(|n| Tile {
+        level: 0,
+        n,
+        hashes: leaf_hashes(n * 256..(n + 1) * 256),
+    });
+    let growing = Tile {
+        level: 1,
+        n: 0,
+        hashes: vec![to as u8; 32],
+    };
     Batch {
         head: head(to),
         entries: (from..to).map(entry).collect(),
-        tiles: vec![Tile {
-            level: 0,
-            n: to / 256,
-            hashes: vec![to as u8; hashes],
-        }],
+        tiles: full.chain([growing]).collect(),
         issuers: vec![([to as u8; 32], vec![5; 10])],
     }
 }
@@ -168,11 +183,14 @@ async fn a_batch_of_any_length_comes_back_as_it_was_written() {
             }
             let keys: Vec<_> = written.entries.iter().map(|entry| entry.dedup).collect();
             assert_eq!(store.find(&keys).await.unwrap().len() as u64, length);
-            let tile = &written.tiles[0];
-            assert_eq!(
-                store.tile(0, tile.n).await.unwrap().as_ref(),
-                Some(&tile.hashes)
-            );
+            for tile in &written.tiles {
+                let stored = store.tile(tile.level, tile.n).await.unwrap();
+                assert_eq!(stored.as_ref(), Some(&tile.hashes));
+            }
+            let growing = leaf_hashes(to - to % 256..to);
+            let growing = (!growing.is_empty()).then_some(growing);
+            assert_eq!(store.tile(0, to / 256).await.unwrap(), growing);
+            assert_eq!(store.tile(0, 1 << 62).await.unwrap(), None);
             assert_eq!(
                 store.issuer(&[to as u8; 32]).await.unwrap(),
                 Some(vec![5; 10])
@@ -181,6 +199,55 @@ async fn a_batch_of_any_length_comes_back_as_it_was_written() {
             let state = store.state().await.unwrap();
             assert_eq!((state.head, state.entries), (head(size), size));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_growing_tile_may_have_a_row_with_its_beginning_and_a_full_one_must_have_it() {
+    for home in Home::both() {
+        let store = home.open().await;
+        store.commit(&head(0), batch(0, 300)).await.unwrap();
+        // What the version before this one wrote: the whole tile in its row, nothing with the entries.
+        let older = match home {
+            Home::Sqlite(_) => {
+                "INSERT INTO tile (id, hashes) VALUES (1, zeroblob(40 * 32));
+                 UPDATE entry SET leaf_hash = NULL WHERE leaf_index < 296"
+            }
+            Home::Postgres(_) => {
+                "INSERT INTO tile SELECT id, 0, 1, decode(repeat('00', 40 * 32), 'hex') FROM log;
+                 UPDATE entry SET leaf_hash = NULL WHERE leaf_index < 296"
+            }
+        };
+        home.run(older).await;
+        let mut expected = vec![0; 40 * 32];
+        expected.extend(leaf_hashes(296..300));
+        let tile = store.tile(0, 1).await.unwrap().unwrap();
+        assert_eq!(tile, expected);
+        if let Some(turn) = store.take_turn(&[], &[(0, 0), (0, 1)]).await.unwrap() {
+            let tiles = turn
+                .tiles
+                .iter()
+                .map(|tile| (tile.level, tile.n, tile.hashes.len()));
+            let tiles: Vec<_> = tiles.collect();
+            assert_eq!(tiles, [(0, 0, 8192), (0, 1, expected.len()), (1, 0, 32)]);
+            assert_eq!(turn.tiles[1].hashes, expected);
+            store.end_turn().await;
+        }
+        assert_eq!(store.tile(0, 0).await.unwrap().unwrap().len(), 8192);
+        store.commit(&head(300), batch(300, 600)).await.unwrap();
+        assert_eq!(
+            store.tile(0, 1).await.unwrap().unwrap(),
+            leaf_hashes(256..512)
+        );
+        // All hashes stand with the entries, and that is not enough.
+        home.run("UPDATE entry SET leaf_hash = dedup; DELETE FROM tile")
+            .await;
+        assert_eq!(store.tile(0, 1).await.unwrap(), None);
+        assert_eq!(store.tile(0, 2).await.unwrap().unwrap().len(), 88 * 32);
+        home.run("UPDATE entry SET leaf_hash = NULL WHERE leaf_index = 550")
+            .await;
+        let holed = store.tile(0, 2).await;
+        assert!(matches!(holed, Err(StoreError::Malformed(_))), "{holed:?}");
     }
 }
 
@@ -246,10 +313,11 @@ async fn a_write_that_fails_anywhere_leaves_nothing_and_the_store_usable() {
                 );
                 let state = store.state().await.unwrap();
                 assert_eq!(
-                    (state.head, state.entries, state.tiles[0]),
-                    (head(2), 2, 1),
+                    (state.head, state.entries, state.tiles[..2].to_vec()),
+                    (head(2), 2, vec![0, 1]),
                     "{table} in {home:?}"
                 );
+                assert_eq!(store.tile(1, 0).await.unwrap(), Some(vec![2; 32]));
                 assert_eq!(store.issuers().await.unwrap().len(), 1);
                 home.mend(table).await;
                 store.commit(&head(2), batch(2, 70)).await.unwrap();

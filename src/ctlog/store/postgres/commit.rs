@@ -1,16 +1,17 @@
 //! The one connection that writes: batches, and whose turn it is.
 
 use super::super::{
-    Batch, CommitError, Hash, Head, NewEntry, StoreError, TilePlace, Turn, signed, unsigned,
+    Batch, CommitError, Hash, Head, NewEntry, StoreError, TilePlace, Turn, joined, signed, unsigned,
 };
 use super::{FIND, key_list, read_entry, read_head};
-use crate::ctlog::merkle::{Tile, edge_places};
+use crate::ctlog::merkle::{Tile, edge_places, edge_position};
 use crate::database::{DatabaseError, Server, Verdict, verdict, wait};
 #[cfg(debug_assertions)]
 use crate::failpoint::FailPoint;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::{Connection as _, Row as _};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The writing connection of a store.
 #[derive(Debug)]
@@ -138,26 +139,29 @@ impl Writer {
             .first()
             .ok_or(StoreError::Malformed("no row holds the tree head"))?;
         let head = read_head(head, 0)?;
-        let places = edge_places(head.size).chain(also.iter().copied());
+        let places: BTreeSet<TilePlace> =
+            edge_places(head.size).chain(also.iter().copied()).collect();
         let (mut levels, mut positions) = (Vec::new(), Vec::new());
         for (level, n) in places {
             levels.push(i16::from(level));
             positions.push(signed(n)?);
         }
-        let query = sqlx::query(
-            "SELECT DISTINCT level, n, hashes
-             FROM unnest($2::smallint[], $3::bigint[]) AS asked (level, n)
-             JOIN ctlog.tile USING (level, n) WHERE log = $1",
-        );
-        let query = query.bind(self.log).bind(levels).bind(positions);
-        let mut tiles = Vec::new();
-        for row in self::rows(connection, query).await? {
+        let query = sqlx::query(TILES).bind(self.log).bind(levels);
+        let growing = signed(edge_position(0, head.size))?;
+        let query = query.bind(positions).bind(growing);
+        let rows = self::rows(connection, query).await?;
+        let mut parts: BTreeMap<TilePlace, Vec<_>> = BTreeMap::new();
+        for row in &rows {
             let level = row.try_get::<i16, _>(0)?;
-            tiles.push(Tile {
-                level: u8::try_from(level).map_err(|_| StoreError::Malformed("a tile's level"))?,
-                n: unsigned(row.try_get(1)?)?,
-                hashes: row.try_get(2)?,
-            });
+            let level = u8::try_from(level).map_err(|_| StoreError::Malformed("a tile's level"))?;
+            let place = (level, unsigned(row.try_get(1)?)?);
+            parts.entry(place).or_default().push(row.try_get(2));
+        }
+        let mut tiles = Vec::with_capacity(parts.len());
+        for ((level, n), parts) in parts {
+            if let Some(hashes) = joined(parts.into_iter())? {
+                tiles.push(Tile { level, n, hashes });
+            }
         }
         let mut found = Vec::new();
         if !dedup.is_empty() {
@@ -242,6 +246,7 @@ struct Columns {
     first: i64,
     dedup: Vec<Vec<u8>>,
     leaves: Vec<Vec<u8>>,
+    leaf_hashes: Vec<Vec<u8>>,
     signatures: Vec<Vec<u8>>,
     levels: Vec<i16>,
     positions: Vec<i64>,
@@ -265,6 +270,7 @@ impl Columns {
             first: signed(expected.size)?,
             dedup: Vec::with_capacity(entries.len()),
             leaves: Vec::with_capacity(entries.len()),
+            leaf_hashes: Vec::with_capacity(entries.len()),
             signatures: Vec::with_capacity(entries.len()),
             levels: Vec::with_capacity(tiles.len()),
             positions: Vec::with_capacity(tiles.len()),
@@ -275,11 +281,13 @@ impl Columns {
         for NewEntry {
             dedup,
             leaf,
+            leaf_hash,
             sct_signature,
         } in entries
         {
             columns.dedup.push(dedup.to_vec());
             columns.leaves.push(leaf);
+            columns.leaf_hashes.push(leaf_hash.to_vec());
             columns.signatures.push(sct_signature);
         }
         for Tile { level, n, hashes } in tiles {
@@ -302,7 +310,10 @@ impl Columns {
     /// head is not the expected one, `moved` has no row, and nothing is written.
     fn statement(&self) -> Query<'_, Postgres, PgArguments> {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        sqlx::query(STATEMENT)
+        // Tables that nothing is written to are opened and prepared for it all the same.
+        let is_usual = self.levels.is_empty() && self.fingerprints.is_empty();
+        let statement = if is_usual { USUAL } else { WHOLE };
+        let usual = sqlx::query(statement)
             .bind(self.log)
             .bind(number(self.head.size))
             .bind(&self.head.root[..])
@@ -314,7 +325,12 @@ impl Columns {
             .bind(self.first)
             .bind(&self.dedup)
             .bind(&self.leaves)
-            .bind(&self.signatures)
+            .bind(&self.leaf_hashes)
+            .bind(&self.signatures);
+        if is_usual {
+            return usual;
+        }
+        usual
             .bind(&self.levels)
             .bind(&self.positions)
             .bind(&self.hashes)
@@ -344,28 +360,54 @@ async fn rows(
     Ok(rows.map_err(DatabaseError::from)?)
 }
 
-/// The times are compared too: another process may have signed the same tree anew.
-const STATEMENT: &str = "
-    WITH moved AS (
-        UPDATE ctlog.head SET size = $2, root = $3, timestamp_ms = $4, checkpoint = $5
-        WHERE log = $1 AND size = $6 AND root = $7 AND timestamp_ms = $8
-        RETURNING log
-    ), issuers AS (
+/// The head, and the entries that are added under it. The times are compared too: another process may
+/// have signed the same tree anew.
+macro_rules! moved_and_entries {
+    () => {
+        "WITH moved AS (
+            UPDATE ctlog.head SET size = $2, root = $3, timestamp_ms = $4, checkpoint = $5
+            WHERE log = $1 AND size = $6 AND root = $7 AND timestamp_ms = $8
+            RETURNING log
+        ), entries AS (
+            INSERT INTO ctlog.entry (log, leaf_index, dedup, leaf, leaf_hash, sct_signature)
+            SELECT moved.log, $9 + new.number - 1, new.dedup, new.leaf, new.leaf_hash,
+                new.sct_signature
+            FROM moved, unnest($10::bytea[], $11::bytea[], $12::bytea[], $13::bytea[])
+                WITH ORDINALITY AS new (dedup, leaf, leaf_hash, sct_signature, number)
+        )"
+    };
+}
+
+/// What most batches are: no tile is full, and no certificate above them is new.
+const USUAL: &str = concat!(moved_and_entries!(), " SELECT 1 FROM moved");
+
+const WHOLE: &str = concat!(
+    moved_and_entries!(),
+    ", issuers AS (
         INSERT INTO ctlog.issuer (log, fingerprint, certificate)
-        SELECT moved.log, new.* FROM moved, unnest($16::bytea[], $17::bytea[]) AS new
+        SELECT moved.log, new.* FROM moved, unnest($17::bytea[], $18::bytea[]) AS new
         ON CONFLICT DO NOTHING
     ), tiles AS (
         INSERT INTO ctlog.tile (log, level, n, hashes)
         SELECT moved.log, new.* FROM moved,
-            unnest($13::smallint[], $14::bigint[], $15::bytea[]) AS new
+            unnest($14::smallint[], $15::bigint[], $16::bytea[]) AS new
         ON CONFLICT ON CONSTRAINT tile_place DO UPDATE SET hashes = excluded.hashes
-    ), entries AS (
-        INSERT INTO ctlog.entry (log, leaf_index, dedup, leaf, sct_signature)
-        SELECT moved.log, $9 + new.number - 1, new.dedup, new.leaf, new.sct_signature FROM moved,
-            unnest($10::bytea[], $11::bytea[], $12::bytea[])
-                WITH ORDINALITY AS new (dedup, leaf, sct_signature, number)
     )
-    SELECT 1 FROM moved";
+    SELECT 1 FROM moved"
+);
+
+/// The tiles asked for, in parts: their rows, and for the one that grows at level 0 what stands with the
+/// entries.
+const TILES: &str = "
+    SELECT level, n, hashes FROM (
+        SELECT level, n, -1::bigint AS leaf_index, hashes
+        FROM unnest($2::smallint[], $3::bigint[]) AS asked (level, n)
+        JOIN ctlog.tile USING (level, n) WHERE log = $1
+        UNION ALL
+        SELECT 0::smallint, $4, leaf_index, leaf_hash FROM ctlog.entry
+        WHERE log = $1 AND leaf_index >= $4 * 256 + coalesce(
+            (SELECT length(hashes) / 32 FROM ctlog.tile WHERE log = $1 AND level = 0 AND n = $4), 0)
+    ) AS parts ORDER BY leaf_index";
 
 const UNIQUE_VIOLATION: &str = "23505";
 const ENTRY_ONCE: &str = "entry_once";

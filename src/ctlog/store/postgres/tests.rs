@@ -1,6 +1,6 @@
 use super::*;
 use crate::ctlog::merkle::Tile;
-use crate::ctlog::store::tests::{LOG_ID, batch, head};
+use crate::ctlog::store::tests::{LOG_ID, batch, head, leaf_hashes};
 use crate::database::cluster::Cluster;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ async fn nobody_else_writes_during_a_turn_and_the_turn_sees_everything() {
     let tile = Tile {
         level: 0,
         n: 0,
-        hashes: vec![3; 96],
+        hashes: leaf_hashes(0..3),
     };
     assert_eq!(turn.tiles, [tile]);
     let found: Vec<u64> = turn.found.iter().map(|entry| entry.index).collect();
@@ -139,7 +139,7 @@ async fn logs_in_one_database_do_not_see_each_other() {
         (state.origin.as_str(), state.log_id),
         ("ca.example/2027", [4; 32])
     );
-    assert_eq!((state.head, state.entries, state.tiles[0]), (head(2), 2, 1));
+    assert_eq!((state.head, state.entries, state.tiles[1]), (head(2), 2, 1));
     assert_eq!(new.issuers().await.unwrap(), [[2; 32]]);
     for (origin, log_id, what) in [
         ("ca.example/2026", [5; 32], "name"),

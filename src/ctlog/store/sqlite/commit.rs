@@ -33,9 +33,9 @@ pub(super) fn statements(batch: &Batch) -> String {
     }
     for entries in batch.entries.chunks(ROWS) {
         text.push_str(
-            "INSERT OR ROLLBACK INTO entry (leaf_index, dedup, leaf, sct_signature) VALUES ",
+            "INSERT OR ROLLBACK INTO entry (leaf_index, dedup, leaf, leaf_hash, sct_signature) VALUES ",
         );
-        text.push_str(&marks(entries.len(), "(?,?,?,?)"));
+        text.push_str(&marks(entries.len(), "(?,?,?,?,?)"));
         text.push(';');
     }
     text.push_str("COMMIT");
@@ -70,7 +70,8 @@ pub(super) fn bind<'q>(
     }
     for (entry, index) in entries.into_iter().zip(signed(expected.size)?..) {
         query = query.bind(index).bind(entry.dedup.to_vec());
-        query = query.bind(entry.leaf).bind(entry.sct_signature);
+        query = query.bind(entry.leaf).bind(entry.leaf_hash.to_vec());
+        query = query.bind(entry.sct_signature);
     }
     Ok(query)
 }

@@ -30,8 +30,8 @@ pub(super) fn writer_options(path: &Path) -> SqliteConnectOptions {
         // Dedup keys are random, so their index is touched all over. More is not better: a commit
         // may have to walk the whole table of cached pages.
         .pragma("cache_size", "-8192")
-        // The rightmost tiles are written with every batch: the longer the journal, the more of
-        // those writes one checkpoint saves.
+        // The head and the ends of the tables are written with every batch: the longer the journal, the
+        // more of those writes one checkpoint saves.
         .pragma("wal_autocheckpoint", "4000")
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging()
@@ -165,7 +165,8 @@ const SETTINGS: [(&str, &str, &str); 5] = [
     ("mmap_size", "PRAGMA mmap_size", "0"),
 ];
 
-/// Compiled texts kept: one for each number of entries up to 64, times the usual numbers of tiles.
+/// Compiled texts kept: one for each number of entries up to 64, with and without the tiles of one that is
+/// full.
 const STATEMENTS: usize = 256;
 const READERS: u32 = 4;
 

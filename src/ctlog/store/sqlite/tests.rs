@@ -33,7 +33,7 @@ async fn a_write_that_ends_the_transaction_by_itself_leaves_nothing() {
         );
         let state = store.state().await.unwrap();
         assert_eq!(
-            (state.head, state.entries, state.tiles[0]),
+            (state.head, state.entries, state.tiles[1]),
             (head(2), 2, 1),
             "{table} {how}"
         );
@@ -151,7 +151,7 @@ async fn a_closed_store_lets_another_open_it_and_writes_no_more() {
     let second = SqliteStore::open(&path).await.unwrap();
     assert!(first.commit(&head(0), batch(0, 1)).await.is_err());
     second.commit(&head(0), batch(0, 1)).await.unwrap();
-    let reader = SqliteStore::open_read_only(&path).unwrap();
+    let reader = SqliteStore::open_read_only(&path).await.unwrap();
     assert_eq!(
         reader.state().await.unwrap().head,
         head(1),
