@@ -78,6 +78,7 @@ use merkle::{HASH_LENGTH, Hash};
 use recovery::{RecoveryError, recover};
 use sequencer::{Append, Logged, MAX_CLOCK_BEHIND_MS, Request, Sequencer};
 use signer::{LogSigner, LogVerifier};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use store::{Head, Store};
@@ -169,12 +170,14 @@ impl Log {
             return Err(LogError::ClockBehind { behind_ms });
         }
         let high_water = guard::open_mark(config, &*store, &head, &verifier, now).await?;
-        let own: Vec<_> = issuer
+        let mut issuers: HashSet<Hash> = store.issuers().await?.into_iter().collect();
+        let own = issuer
             .iter()
-            .map(|above| (above.fingerprint(), above.der().to_vec()))
-            .collect();
-        store.add_issuers(&own).await?;
-        let issuers = store.issuers().await?.into_iter().collect();
+            .map(|above| (above.fingerprint(), above.der().to_vec()));
+        let new: Vec<_> = own.filter(|(hash, _)| issuers.insert(*hash)).collect();
+        if !new.is_empty() {
+            store.add_issuers(&new).await?;
+        }
 
         let base = head.clone();
         let head = Arc::new(ArcSwap::from_pointee(head));
@@ -194,7 +197,8 @@ impl Log {
             fatal: fatal_sender.clone(),
         };
         let is_failing = Arc::clone(&sequencer.is_failing);
-        let started = sequencer.start(received);
+        let is_shared = store.newest_head().await?.is_some();
+        let started = sequencer.start(received).await;
         started.map_err(|error| LogError::Thread(error.to_string()))?;
         let own = issuer.first().map(|first| Own {
             key_hash: first.key_hash(),
@@ -203,7 +207,7 @@ impl Log {
         });
         let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
         let shared = Shared {
-            is_shared: store.newest_head().await?.is_some(),
+            is_shared,
             reader: Reader::new(store, head),
             requests,
             room,
@@ -302,7 +306,7 @@ impl Log {
         {
             _ = has_stopped.await;
         }
-        // If the task failed instead, it has ended without.
+        // The task has closed it, unless it had failed before.
         self.shared.reader.store.close().await;
     }
 

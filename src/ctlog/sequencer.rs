@@ -1,8 +1,8 @@
 //! Gather, batch, one commit, answer.
 //!
-//! One task appends, on a thread of its own. It takes whatever is waiting, builds the next tree from it in memory, signs,
-//! commits, and only then answers; while it is at it the next batch gathers by itself. There is no
-//! timer: an idle log commits the first entry that comes at once.
+//! One task appends, on a thread of its own. It takes whatever is waiting, builds the next tree from it
+//! in memory, signs, commits, and only then answers; while it is at it the next batch gathers by
+//! itself. There is no timer: an idle log commits the first entry that comes at once.
 //!
 //! What may go wrong falls in two. Before the commit is tried, or where the store promises that
 //! nothing was written, those waiting get an error and the task goes on with the old tree. Where
@@ -154,11 +154,20 @@ impl Sequencer {
     ///
     /// # Errors
     /// The thread cannot be had.
-    pub fn start(self, requests: mpsc::Receiver<Request>) -> std::io::Result<()> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    pub async fn start(self, requests: mpsc::Receiver<Request>) -> std::io::Result<()> {
+        let (told, begun) = oneshot::channel();
         let thread = std::thread::Builder::new().name("ctlog".to_owned());
-        thread.spawn(move || runtime.block_on(self.run(requests)))?;
-        Ok(())
+        thread.spawn(
+            move || match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => {
+                    // Whoever asked may have gone; the queue is closed then.
+                    drop(told.send(Ok(())));
+                    runtime.block_on(self.run(requests));
+                }
+                Err(error) => drop(told.send(Err(error))),
+            },
+        )?;
+        begun.await.map_err(std::io::Error::other)?
     }
 
     /// Serves requests until there are no more handles to send one, or it is told to stop, or it
@@ -175,7 +184,7 @@ impl Sequencer {
                 if let Err(fatal) = self.append(round).await {
                     tracing::error!(%fatal, "the log stops: it must be opened afresh");
                     let told = self.fatal.clone();
-                    // Whoever hears of the end may open the log afresh: its locks are free by then.
+                    // Whoever hears of the end finds the mark unlocked.
                     drop(self);
                     told.send_replace(Some(fatal));
                     return;

@@ -100,8 +100,8 @@ pub async fn unhurried(connection: &mut PgConnection) -> Result<(), DatabaseErro
 }
 
 /// The isolation is the one under which a condition is looked at again after waiting for a row. The
-/// times are in milliseconds. The last ones let the server notice that we are gone, so that a row we had
-/// locked is free for the others.
+/// times are in milliseconds. Those of TCP let the server notice that we are gone, so that a row we had
+/// locked is free for the others. Nothing we ask is worth compiling, however large the tables.
 fn session_settings() -> String {
     let (statement, lock, turn) = (STATEMENT.as_millis(), LOCK.as_millis(), TURN.as_millis());
     format!(
@@ -112,7 +112,8 @@ fn session_settings() -> String {
          SET tcp_keepalives_idle = 2;
          SET tcp_keepalives_interval = 1;
          SET tcp_keepalives_count = 3;
-         SET tcp_user_timeout = 5000;"
+         SET tcp_user_timeout = 5000;
+         SET jit = off;"
     )
 }
 

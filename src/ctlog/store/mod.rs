@@ -81,7 +81,8 @@ pub trait Store: Send + Sync {
     /// Whose log this is, its head, and how much is stored.
     async fn state(&self) -> Result<State, StoreError>;
 
-    /// Finishes and lets another process open the store. Everything else fails from here on.
+    /// Finishes and lets another process open the store. Everything else fails from here on, but for
+    /// closing it again, which does nothing.
     async fn close(&self);
 }
 

@@ -229,15 +229,18 @@ fn key_list(keys: &[Hash]) -> Vec<&[u8]> {
     keys.iter().map(|key| &key[..]).collect()
 }
 
-/// The parts of a tile of level 0: its row, if it has one, and after it what stands with the entries.
+/// The parts of a tile of level 0: its row, if it has one, and after it what stands with the entries. The
+/// limit changes no answer. It tells the planner what it cannot know, that there are few, without which
+/// it reads a whole large log.
 const BOTTOM_TILE: &str = "
     SELECT hashes FROM (
         SELECT -1::bigint AS leaf_index, hashes FROM ctlog.tile
         WHERE log = $1 AND level = 0 AND n = $2
         UNION ALL
-        SELECT leaf_index, leaf_hash FROM ctlog.entry
+        (SELECT leaf_index, leaf_hash FROM ctlog.entry
         WHERE log = $1 AND leaf_index < ($2 + 1) * 256 AND leaf_index >= $2 * 256 + coalesce(
             (SELECT length(hashes) / 32 FROM ctlog.tile WHERE log = $1 AND level = 0 AND n = $2), 0)
+        ORDER BY leaf_index LIMIT 256)
     ) AS parts ORDER BY leaf_index";
 
 const FIND: &str = "SELECT leaf_index, dedup, leaf, sct_signature FROM ctlog.entry

@@ -181,10 +181,7 @@ impl Writer {
         }
     }
 
-    pub(super) async fn add_issuers(
-        &mut self,
-        issuers: &[(Hash, Vec<u8>)],
-    ) -> Result<(), StoreError> {
+    pub(super) async fn add_issuers(&self, issuers: &[(Hash, Vec<u8>)]) -> Result<(), StoreError> {
         let query = sqlx::query(
             "INSERT INTO ctlog.issuer (log, fingerprint, certificate)
              SELECT $1, * FROM unnest($2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING",
@@ -192,7 +189,12 @@ impl Writer {
         let fingerprints: Vec<&[u8]> = issuers.iter().map(|(hash, _)| &hash[..]).collect();
         let certificates: Vec<&[u8]> = issuers.iter().map(|(_, der)| &der[..]).collect();
         let query = query.bind(self.log).bind(fingerprints).bind(certificates);
-        self.run(query).await
+        self.may_write()?;
+        // Over a connection of its own: the one for batches belongs to the runtime it is made in, and that
+        // should be where batches come from.
+        let mut connection = self.server.connect().await?;
+        wait(query.execute(&mut connection)).await?;
+        Ok(connection.close().await?)
     }
 
     /// One statement that is not a batch.
@@ -217,10 +219,13 @@ impl Writer {
         }
     }
 
+    fn may_write(&self) -> Result<(), StoreError> {
+        let closed = || StoreError::Database("the store is closed".to_owned());
+        self.writes.then_some(()).ok_or_else(closed)
+    }
+
     async fn connection(&mut self) -> Result<PgConnection, StoreError> {
-        if !self.writes {
-            return Err(StoreError::Database("the store is closed".to_owned()));
-        }
+        self.may_write()?;
         match self.connection.take() {
             Some(connection) => Ok(connection),
             None => Ok(self.server.connect().await?),
@@ -397,16 +402,17 @@ const WHOLE: &str = concat!(
 );
 
 /// The tiles asked for, in parts: their rows, and for the one that grows at level 0 what stands with the
-/// entries.
+/// entries. The limit is for the planner, as in [`BOTTOM_TILE`](super::BOTTOM_TILE).
 const TILES: &str = "
     SELECT level, n, hashes FROM (
         SELECT level, n, -1::bigint AS leaf_index, hashes
         FROM unnest($2::smallint[], $3::bigint[]) AS asked (level, n)
         JOIN ctlog.tile USING (level, n) WHERE log = $1
         UNION ALL
-        SELECT 0::smallint, $4, leaf_index, leaf_hash FROM ctlog.entry
+        (SELECT 0::smallint, $4, leaf_index, leaf_hash FROM ctlog.entry
         WHERE log = $1 AND leaf_index >= $4 * 256 + coalesce(
             (SELECT length(hashes) / 32 FROM ctlog.tile WHERE log = $1 AND level = 0 AND n = $4), 0)
+        ORDER BY leaf_index LIMIT 256)
     ) AS parts ORDER BY leaf_index";
 
 const UNIQUE_VIOLATION: &str = "23505";

@@ -165,8 +165,8 @@ const SETTINGS: [(&str, &str, &str); 5] = [
     ("mmap_size", "PRAGMA mmap_size", "0"),
 ];
 
-/// Compiled texts kept: one for each number of entries up to 64, with and without the tiles of one that is
-/// full.
+/// Compiled texts kept: one for each number of entries up to 64, with and without the tiles that a full
+/// one brings.
 const STATEMENTS: usize = 256;
 const READERS: u32 = 4;
 
