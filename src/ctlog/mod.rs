@@ -51,6 +51,7 @@ mod records;
 pub mod recovery;
 pub mod remote;
 mod roots;
+mod round;
 pub mod sequencer;
 mod service;
 pub mod signer;

@@ -14,6 +14,7 @@ use super::checkpoint::Checkpoint;
 use super::entry::{Entry, TileLeaf};
 use super::high_water::HighWater;
 use super::merkle::{Edge, Hash, MAX_SIZE, leaf_hash};
+use super::round::{Group, Round};
 use super::signer::LogSigner;
 use super::store::{Batch, CommitError, Head, NewEntry, Store, StoredEntry};
 use super::turn::{Refused, clock_behind};
@@ -118,27 +119,6 @@ pub struct Sequencer {
     pub is_failing: Arc<AtomicBool>,
     /// Told when the task had to stop.
     pub fatal: watch::Sender<Option<Fatal>>,
-}
-
-/// All that ask for the same entry, and the entry.
-pub(super) struct Group {
-    entry: Arc<Entry>,
-    pub(super) dedup: Hash,
-    answers: Vec<oneshot::Sender<Result<Logged, AppendError>>>,
-    /// Held until the group is answered.
-    weights: Vec<OwnedSemaphorePermit>,
-}
-
-/// The requests of one commit.
-#[derive(Default)]
-pub(super) struct Round {
-    pub(super) groups: Vec<Group>,
-    /// Those whose entry was found in the log, and how. They are answered after the next commit: what
-    /// another process has just written may be seen before it is as durable as ours will be.
-    pub(super) repeated: Vec<(Group, Logged)>,
-    issuers: HashMap<Hash, Vec<u8>>,
-    refreshes: Vec<oneshot::Sender<Result<(), AppendError>>>,
-    pub(super) now_ms: u64,
 }
 
 /// The next tree and everything that makes it durable.
@@ -460,45 +440,6 @@ impl Sequencer {
             }
         }
         Ok(())
-    }
-}
-
-impl Round {
-    fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.repeated.is_empty() && self.refreshes.is_empty()
-    }
-
-    fn answer(&mut self, logged: Vec<Logged>) {
-        for (group, logged) in self.repeated.drain(..) {
-            group.answer(&Ok(logged));
-        }
-        for (group, logged) in self.groups.drain(..).zip(logged) {
-            group.answer(&Ok(logged));
-        }
-        for refresh in self.refreshes.drain(..) {
-            drop(refresh.send(Ok(())));
-        }
-    }
-
-    fn refuse(self, error: &AppendError) {
-        let repeated = self.repeated.into_iter().map(|(group, _)| group);
-        for group in self.groups.into_iter().chain(repeated) {
-            group.answer(&Err(error.clone()));
-        }
-        for refresh in self.refreshes {
-            drop(refresh.send(Err(error.clone())));
-        }
-    }
-}
-
-impl Group {
-    pub(super) fn answer(self, result: &Result<Logged, AppendError>) {
-        // Whoever has an answer finds the room free.
-        drop(self.weights);
-        for answer in self.answers {
-            // Whoever does not listen any more finds the entry when it asks again.
-            drop(answer.send(result.clone()));
-        }
     }
 }
 
