@@ -403,7 +403,7 @@ const WHOLE: &str = concat!(
 
 /// The tiles asked for, in parts: their rows, and for the one that grows at level 0 what stands with the
 /// entries. The limit is for the planner, as in [`BOTTOM_TILE`](super::BOTTOM_TILE).
-const TILES: &str = "
+pub(super) const TILES: &str = "
     SELECT level, n, hashes FROM (
         SELECT level, n, -1::bigint AS leaf_index, hashes
         FROM unnest($2::smallint[], $3::bigint[]) AS asked (level, n)

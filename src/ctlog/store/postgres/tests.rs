@@ -178,3 +178,35 @@ async fn a_store_that_only_reads_writes_nothing() {
     writer.close().await;
     assert!(writer.commit(&head(1), batch(1, 2)).await.is_err());
 }
+
+#[tokio::test]
+async fn the_growing_tile_is_read_by_the_index_however_large_the_log() {
+    let address = Cluster::shared().database();
+    create(&address, "ca.example", LOG_ID).await;
+    let database = address.rsplit_once('/').unwrap().1;
+    let fill = "INSERT INTO ctlog.entry (log, leaf_index, dedup, leaf, leaf_hash, sct_signature)
+         SELECT 1, i, sha256(int8send(i)), '', sha256(int8send(i)), ''
+         FROM generate_series(0, 99999) AS i;
+         ANALYZE ctlog.entry";
+    Cluster::shared().sql(database, fill);
+    for (statement, types, values) in [
+        (BOTTOM_TILE, "int, bigint", "1, 390"),
+        (
+            commit::TILES,
+            "int, smallint[], bigint[], bigint",
+            "1, '{0,0}', '{3,390}', 390",
+        ),
+    ] {
+        for mode in ["force_generic_plan", "force_custom_plan"] {
+            let explain = format!(
+                "SET plan_cache_mode = {mode}; PREPARE asked ({types}) AS {statement};
+                 EXPLAIN EXECUTE asked ({values})"
+            );
+            let plan = Cluster::shared().sql(database, &explain);
+            // As in "Sort  (cost=0.42..497.19 rows=257 width=41)"; the whole table costs thousands.
+            let cost = plan.split("..").nth(1).unwrap().split(' ').next().unwrap();
+            let cost: f64 = cost.parse().unwrap();
+            assert!(cost < 1000.0, "{mode}: {plan}");
+        }
+    }
+}
