@@ -152,7 +152,15 @@ impl Sequencer {
 
     /// Serves requests until there are no more handles to send one, or it is told to stop, or it
     /// must.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub async fn run(self, mut requests: mpsc::Receiver<Request>) {
+        self.serve(&mut requests).await;
+        // A request that is on its way while the queue goes would stay in it, and whoever sent it would
+        // wait for ever: nothing is on its way any more when this has ended.
+        requests.close();
+        while requests.recv().await.is_some() {}
+    }
+
+    async fn serve(mut self, requests: &mut mpsc::Receiver<Request>) {
         let mut waiting = Vec::with_capacity(MAX_ENTRIES);
         loop {
             if requests.recv_many(&mut waiting, MAX_ENTRIES).await == 0 {

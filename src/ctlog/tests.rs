@@ -492,6 +492,14 @@ async fn the_long_look_finds_what_the_short_one_cannot(home: Home) {
             "entry 3",
         ),
         (
+            ["UPDATE entry SET leaf_hash = zeroblob(32) WHERE leaf_index = 515"; 2],
+            "tile/0/002",
+        ),
+        (
+            ["UPDATE entry SET leaf_hash = NULL WHERE leaf_index = 515"; 2],
+            "tile/0/002",
+        ),
+        (
             [
                 "DELETE FROM tile WHERE id = 0",
                 "DELETE FROM tile WHERE level = 0 AND n = 0",

@@ -289,14 +289,17 @@ pub enum CommitError {
 /// A tile of level 0 from its parts in order: its row, if it has one, and the leaf hashes that stand with
 /// the entries after those.
 ///
-/// Nothing, where all 256 stand there: a full tile has its row, and one that has lost it is damaged.
+/// Nothing, where a hash is missing, or where all 256 stand with the entries: a full tile has its row, and
+/// one that has lost it is damaged.
 fn joined<'a>(
     parts: impl ExactSizeIterator<Item = Result<Option<&'a [u8]>, sqlx::Error>>,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let is_whole = parts.len() <= 1;
     let mut hashes = Vec::new();
     for part in parts {
-        let part = part?.ok_or(StoreError::Malformed("an entry without its leaf's hash"))?;
+        let Some(part) = part? else {
+            return Ok(None);
+        };
         hashes.extend_from_slice(part);
     }
     let is_there = !hashes.is_empty() && (is_whole || hashes.len() < TILE_WIDTH * HASH_LENGTH);

@@ -246,8 +246,7 @@ async fn a_growing_tile_may_have_a_row_with_its_beginning_and_a_full_one_must_ha
         assert_eq!(store.tile(0, 2).await.unwrap().unwrap().len(), 88 * 32);
         home.run("UPDATE entry SET leaf_hash = NULL WHERE leaf_index = 550")
             .await;
-        let holed = store.tile(0, 2).await;
-        assert!(matches!(holed, Err(StoreError::Malformed(_))), "{holed:?}");
+        assert_eq!(store.tile(0, 2).await.unwrap(), None);
     }
 }
 
